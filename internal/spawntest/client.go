@@ -2,9 +2,9 @@ package spawntest
 
 import (
 	"bytes"
-	"context"
 	"errors"
 	"os/exec"
+	"sync/atomic"
 	"syscall"
 	"time"
 )
@@ -13,18 +13,13 @@ import (
 // daemon's user, with SHELLSPAWN_SOCKET naming this daemon and an environment
 // that holds nothing of the test's own. The caller sets descriptors and starts it.
 func (d *Daemon) Client(args ...string) *exec.Cmd {
-	return d.ClientContext(context.Background(), args...)
-}
-
-// ClientContext is Client with a context that kills the client when done.
-func (d *Daemon) ClientContext(ctx context.Context, args ...string) *exec.Cmd {
-	return d.Command(ctx, append([]string{ClientPath(d.t)}, args...)...)
+	return d.Command(append([]string{ClientPath(d.t)}, args...)...)
 }
 
 // Command returns a command other than the client that runs as the daemon's
 // user in the environment that Client describes.
-func (d *Daemon) Command(ctx context.Context, argv ...string) *exec.Cmd {
-	cmd := exec.CommandContext(ctx, argv[0], argv[1:]...)
+func (d *Daemon) Command(argv ...string) *exec.Cmd {
+	cmd := exec.Command(argv[0], argv[1:]...)
 	cmd.Env = append(d.env[:len(d.env):len(d.env)], "SHELLSPAWN_SOCKET="+d.Socket)
 	cmd.Dir = d.Dir
 	return d.Who.As(cmd)
@@ -34,26 +29,43 @@ func (d *Daemon) Command(ctx context.Context, argv ...string) *exec.Cmd {
 // signal N killed it. A client that does not end within Deadline fails the
 // test; Run may be called from any goroutine.
 func (d *Daemon) Run(stdin []byte, args ...string) (stdout, stderr []byte, code int) {
-	ctx, cancel := context.WithTimeout(context.Background(), Deadline)
-	defer cancel()
-	return d.Collect(ctx, d.ClientContext(ctx, args...), stdin)
+	d.t.Helper()
+	return d.Collect(d.Client(args...), stdin)
 }
 
-// Collect runs a command on three pipes until it ends, as Run does.
-func (d *Daemon) Collect(ctx context.Context, cmd *exec.Cmd, stdin []byte) (stdout, stderr []byte, code int) {
+// Collect runs a command until it ends, as Run does. Streams that it already
+// names stay as they are.
+func (d *Daemon) Collect(cmd *exec.Cmd, stdin []byte) (stdout, stderr []byte, code int) {
 	d.t.Helper()
 	var out, errs bytes.Buffer
-	cmd.Stdin, cmd.Stdout, cmd.Stderr = bytes.NewReader(stdin), &out, &errs
+	if cmd.Stdin == nil {
+		cmd.Stdin = bytes.NewReader(stdin)
+	}
+	if cmd.Stdout == nil {
+		cmd.Stdout = &out
+	}
+	if cmd.Stderr == nil {
+		cmd.Stderr = &errs
+	}
 	// What a program leaves running may hold the pipes; it is no part of the result.
-	cmd.WaitDelay = time.Second
-	err := cmd.Run()
-	if ctx.Err() != nil {
-		d.t.Errorf("%.200q did not end within its deadline", cmd.Args)
+	cmd.WaitDelay = 100 * time.Millisecond
+	if err := cmd.Start(); err != nil {
+		d.t.Errorf("%.200q: %v", cmd.Args, err)
+		return nil, nil, -1
+	}
+	var late atomic.Bool
+	watchdog := time.AfterFunc(Deadline, func() {
+		late.Store(true)
+		_ = cmd.Process.Kill() // it may end at this moment
+	})
+	err := cmd.Wait()
+	watchdog.Stop()
+	if late.Load() {
+		d.t.Errorf("%.200q did not end within %v", cmd.Args, Deadline)
 	}
 	var exit *exec.ExitError
 	if err != nil && !errors.As(err, &exit) && !errors.Is(err, exec.ErrWaitDelay) {
 		d.t.Errorf("%.200q: %v", cmd.Args, err)
-		return nil, nil, -1
 	}
 	return out.Bytes(), errs.Bytes(), Code(cmd.ProcessState.Sys().(syscall.WaitStatus))
 }

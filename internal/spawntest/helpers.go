@@ -238,10 +238,10 @@ func signals(args []string) int {
 		}
 		defer hold.Close()
 	}
-	return reportSignals(name, out, got)
+	return reportSignals(name, out, got, children > 0)
 }
 
-func reportSignals(name string, out io.Writer, got <-chan os.Signal) int {
+func reportSignals(name string, out io.Writer, got <-chan os.Signal, parent bool) int {
 	orders := make(chan string)
 	go func() {
 		for lines := bufio.NewScanner(os.Stdin); lines.Scan(); {
@@ -253,7 +253,7 @@ func reportSignals(name string, out io.Writer, got <-chan os.Signal) int {
 	for {
 		select {
 		case sig := <-got:
-			if sig != unix.SIGCHLD {
+			if sig != unix.SIGCHLD || !parent {
 				fmt.Fprintf(out, "%s %s\n", name, unix.SignalName(sig.(syscall.Signal)))
 			}
 		case order, ok := <-orders:

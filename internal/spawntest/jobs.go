@@ -2,7 +2,6 @@ package spawntest
 
 import (
 	"bufio"
-	"context"
 	"encoding/json"
 	"fmt"
 	"os"
@@ -43,7 +42,7 @@ func init() { RegisterHelper("spawntest-jobs", jobsMain) }
 
 // JobShell is the command of a job shell whose jobs are clients of d.
 func (d *Daemon) JobShell() *exec.Cmd {
-	return d.Command(context.Background(), Helper(d.t, "spawntest-jobs"))
+	return d.Command(Helper(d.t, "spawntest-jobs"))
 }
 
 // StartJobs starts the job shell on term. The command comes from JobShell, or

@@ -20,11 +20,15 @@ import (
 //
 // Everything printed on it is collected at once, unless PauseReading or SlowTo
 // hold it back. The methods end the test where something does not happen
-// within Deadline, and print what the terminal showed last.
+// within Limit, and print what the terminal showed last.
 type Terminal struct {
+	// Limit is how long Expect and Wait wait; it starts as Deadline.
+	Limit time.Duration
+
 	t      testing.TB
 	master *os.File // non-blocking, so that deadlines work
 	peer   *os.File // keeps the terminal alive until Wait
+	closed sync.Once
 	number int
 	who    Who
 
@@ -45,14 +49,14 @@ type Terminal struct {
 // It is closed when the test ends, and what runs on it gets SIGHUP then.
 func OpenTerminal(t testing.TB, who Who) *Terminal {
 	t.Helper()
-	term := &Terminal{t: t, who: who, ended: make(chan struct{})}
+	term := &Terminal{Limit: Deadline, t: t, who: who, ended: make(chan struct{})}
 	term.changed = sync.NewCond(&term.mu)
 	if err := term.open(); err != nil {
 		t.Fatal(err)
 	}
 	term.Resize(24, 80, 0, 0)
 	go term.read()
-	t.Cleanup(term.close)
+	t.Cleanup(term.Close)
 	return term
 }
 
@@ -296,7 +300,7 @@ func (term *Terminal) Output() []byte {
 // expression, and returns the match and its groups. Later calls look behind it.
 func (term *Terminal) Expect(expr string) []string {
 	term.t.Helper()
-	match, ok := term.ExpectWithin(Deadline, expr)
+	match, ok := term.ExpectWithin(term.Limit, expr)
 	if !ok {
 		term.fatalf("no %q on the terminal", expr)
 	}
@@ -334,10 +338,10 @@ func (term *Terminal) Position() int {
 }
 
 // ExpectBytes waits for n bytes after the last match, takes them, and returns them.
-func (term *Terminal) ExpectBytes(limit time.Duration, n int) []byte {
+func (term *Terminal) ExpectBytes(n int) []byte {
 	term.t.Helper()
 	var got []byte
-	ok := term.await(limit, func() bool {
+	ok := term.await(term.Limit, func() bool {
 		if len(term.output) < term.seen+n {
 			return false
 		}
@@ -346,7 +350,7 @@ func (term *Terminal) ExpectBytes(limit time.Duration, n int) []byte {
 		return true
 	})
 	if !ok {
-		term.fatalf("%d bytes on the terminal within %v, want %d", len(term.Output())-term.Position(), limit, n)
+		term.fatalf("%d bytes on the terminal within %v, want %d", len(term.Output())-term.Position(), term.Limit, n)
 	}
 	return got
 }
@@ -393,7 +397,7 @@ func (term *Terminal) Ended(limit time.Duration) bool {
 // -N if signal N killed it. The terminal stays open.
 func (term *Terminal) WaitProgram() int {
 	term.t.Helper()
-	if !term.Ended(Deadline) {
+	if !term.Ended(term.Limit) {
 		term.fatalf("%.200q did not end", term.cmd.Args)
 	}
 	return Code(term.cmd.ProcessState.Sys().(syscall.WaitStatus))
@@ -406,23 +410,26 @@ func (term *Terminal) Wait() int {
 	term.t.Helper()
 	code := term.WaitProgram()
 	_ = term.peer.Close() // closed for its effect on the master
-	if !term.await(Deadline, func() bool { return term.done }) {
+	if !term.await(term.Limit, func() bool { return term.done }) {
 		term.fatalf("something holds the terminal after %.200q has ended", term.cmd.Args)
 	}
 	return code
 }
 
-// close hangs the terminal up and makes sure that nothing is left on it.
-func (term *Terminal) close() {
-	_ = term.peer.Close() // Wait may have closed it
-	term.ResumeReading()
-	_ = term.master.Close() // hangs up what still runs here
-	if term.cmd != nil && !term.Ended(Deadline/2) {
-		term.t.Errorf("%.200q survived the end of its terminal", term.cmd.Args)
-		_ = term.cmd.Process.Kill()
-		<-term.ended
-	}
-	if term.t.Failed() {
-		term.t.Logf("the terminal's output ends:\n%q", tail(term.Output()))
-	}
+// Close hangs the terminal up and makes sure that nothing is left on it. It
+// need not be called: the end of the test does.
+func (term *Terminal) Close() {
+	term.closed.Do(func() {
+		_ = term.peer.Close() // Wait may have closed it
+		term.ResumeReading()
+		_ = term.master.Close() // hangs up what still runs here
+		if term.cmd != nil && !term.Ended(Deadline/2) {
+			term.t.Errorf("%.200q survived the end of its terminal", term.cmd.Args)
+			_ = term.cmd.Process.Kill()
+			<-term.ended
+		}
+		if term.t.Failed() {
+			term.t.Logf("the terminal's output ends:\n%q", tail(term.Output()))
+		}
+	})
 }
