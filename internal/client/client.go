@@ -1,0 +1,84 @@
+package client
+
+import (
+	"golang.org/x/sys/unix"
+
+	"shellspawn/internal/tty"
+)
+
+// Run does what the options ask for and returns the exit status. The terminal is as
+// it was when Run returns.
+func Run(o *Options) int {
+	restoreQuit := defaultQuit()
+	r := &reporter{verbose: o.Verbose}
+	list, legacy := o.candidates()
+	legacy = legacy || o.Legacy
+	plan, f := planStreams(o, r)
+	if f != nil {
+		return r.failed(f)
+	}
+	r.terminal = plan.outer
+	conn, f := connect(o, list, r)
+	if f != nil {
+		return r.failed(f)
+	}
+	s := &session{options: o, report: r, streams: plan, conn: conn}
+	s.dialect = modern{s}
+	if legacy {
+		s.dialect = oldDialect{s}
+		r.explain("speaking the old dialect")
+	}
+	return s.run(restoreQuit)
+}
+
+// streams is what the program's three descriptors will be.
+type streams struct {
+	// pty says that stdin and stdout, and stderr if it is a terminal, are a
+	// pty; otherwise all three are the caller's own.
+	pty bool
+	// passed are the caller's descriptors that go to the program as they are.
+	passed []int
+	// outer is the caller's terminal: the first of 0, 1 and 2 that is one.
+	outer *tty.Terminal
+	// typed says that input comes from a terminal, which needs raw mode;
+	// shown, that output goes to one.
+	typed, shown bool
+}
+
+// planStreams decides between a pty and the caller's own descriptors.
+func planStreams(o *Options, r *reporter) (streams, *failure) {
+	if o.Terminal == Never {
+		r.explain("no pty: -T")
+		return streams{passed: []int{0, 1, 2}}, nil
+	}
+	in := tty.Open(0)
+	if o.Terminal == Auto && in == nil {
+		r.explain("no pty: stdin is not a terminal")
+		return streams{passed: []int{0, 1, 2}}, nil
+	}
+	out := tty.Open(1)
+	if o.Terminal == Auto && out == nil {
+		r.explain("no pty: stdout is not a terminal")
+		return streams{passed: []int{0, 1, 2}}, nil
+	}
+	s := streams{pty: true, typed: in != nil, shown: out != nil, outer: in}
+	errTerminal := tty.Open(2)
+	if errTerminal == nil {
+		s.passed = []int{2}
+	}
+	for _, t := range []*tty.Terminal{out, errTerminal} {
+		if s.outer == nil {
+			s.outer = t
+		}
+	}
+	r.explain("a pty, stderr ", map[bool]string{true: "on it", false: "as it is"}[errTerminal != nil])
+	return s, nil
+}
+
+// getwinsize is the size of the caller's terminal, 0x0 without one.
+func (s *streams) getwinsize() unix.Winsize {
+	if s.outer == nil {
+		return unix.Winsize{}
+	}
+	return s.outer.Size()
+}

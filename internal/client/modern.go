@@ -1,0 +1,185 @@
+package client
+
+import (
+	"errors"
+	"strconv"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"shellspawn/internal/wire"
+)
+
+// modern is the dialect of our own daemon.
+type modern struct{ *session }
+
+// request sends everything in one message. A daemon may refuse before it has read
+// all of a long one, so that it could not be sent is not told here: the answer,
+// or that there is none, says more.
+func (m modern) request() *failure {
+	start := buildStart(m.options)
+	if m.streams.pty {
+		size := m.streams.getwinsize()
+		start.Terminal = &wire.Terminal{Rows: size.Row, Cols: size.Col, XPixels: size.Xpixel, YPixels: size.Ypixel}
+		if m.streams.outer != nil {
+			start.Terminal.Settings = m.streams.outer.Settings()
+		}
+	}
+	for _, fd := range m.streams.passed {
+		start.Stdio = append(start.Stdio, byte(fd))
+	}
+	hello := wire.Hello{Version: wire.Version, WaitedMillis: uint32(m.conn.waited.Milliseconds())}
+	b := wire.AppendStart(make([]byte, 0, 8192), hello, start)
+	if len(b) > wire.MaxMessage {
+		return unsendable(unix.E2BIG)
+	}
+	if err := wire.Send(m.conn.fd, b, m.streams.passed...); err == unix.EAGAIN {
+		return fail("send request: ", m.conn.path, ": the daemon does not read")
+	}
+	return nil
+}
+
+// started bounds the wait for the first answer by the connect timeout.
+func (m modern) started() *failure {
+	if f := m.awaitAnswer(); f != nil {
+		return f
+	}
+	kind, payload, err := m.reader.Message()
+	if err != nil {
+		return fail("connect ", m.conn.path, ": ", lostCause(err), " without an answer").
+			withHint("a daemon of the old dialect needs --legacy")
+	}
+	switch kind {
+	case wire.KindStarted:
+		return m.accept(payload)
+	case wire.KindError:
+		return refusal(payload)
+	}
+	return fail("connect ", m.conn.path, ": protocol error: unexpected message ", strconv.Itoa(int(kind)))
+}
+
+// accept takes over what the program was started with.
+func (m modern) accept(payload []byte) *failure {
+	started, err := wire.ParseStarted(payload)
+	fds := m.reader.TakeDescriptors()
+	want := 0
+	if m.streams.pty {
+		want = 1
+	}
+	if err == nil && len(fds) != want {
+		err = wire.ErrProtocol
+	}
+	if err != nil {
+		wire.CloseAll(fds)
+		return fail("connect ", m.conn.path, ": ", err.Error())
+	}
+	if m.streams.pty {
+		m.master.FD = fds[0]
+	}
+	if started.Warning != "" {
+		m.report.line("warning: ", started.Warning)
+	}
+	m.report.explain("started, pid ", strconv.Itoa(int(started.PID)), ", id ", strconv.Itoa(int(started.ID)))
+	return nil
+}
+
+func (m modern) awaitAnswer() *failure {
+	deadline := time.Now().Add(m.options.ConnectTimeout)
+	poll := []unix.PollFd{{Fd: int32(m.conn.fd), Events: unix.POLLIN}}
+	for {
+		left := max(time.Until(deadline), 0)
+		n, err := unix.Poll(poll, int((left+time.Millisecond-1)/time.Millisecond))
+		switch {
+		case err == unix.EINTR:
+		case err != nil:
+			return fail("poll ", m.conn.path, ": ", err.Error())
+		case n == 0:
+			return fail("connect ", m.conn.path, ": connected but no answer within ", m.options.ConnectTimeout.String()).
+				withHint("the daemon may hang; its log and 'shellspawn status' tell more")
+		default:
+			return nil
+		}
+	}
+}
+
+// refusal turns the daemon's error into ours.
+func refusal(payload []byte) *failure {
+	e, err := wire.ParseError(payload)
+	if err != nil {
+		return fail("refused: ", err.Error())
+	}
+	f := fail(e.Text)
+	f.hint = e.Hint
+	if e.Status == 126 || e.Status == 127 {
+		f.status = int(e.Status)
+	}
+	return f
+}
+
+// exited reads until the end is reported. Acks are noted on the way.
+func (m modern) exited() (int, error) {
+	for {
+		kind, payload, err := m.reader.Message()
+		if err != nil {
+			return 0, err
+		}
+		switch kind {
+		case wire.KindAck:
+			seq, err := wire.ParseAck(payload)
+			if err != nil {
+				return 0, err
+			}
+			m.acked.Store(seq)
+		case wire.KindExited:
+			e, err := wire.ParseExited(payload)
+			if err != nil {
+				return 0, err
+			}
+			m.report.explain("ended: ", e.Cause.String())
+			return exitStatus(unix.WaitStatus(e.WaitStatus)), nil
+		case wire.KindError:
+			return 0, errors.New(refusal(payload).text)
+		}
+	}
+}
+
+// exitStatus is the wait status as a shell reports it.
+func exitStatus(w unix.WaitStatus) int {
+	if w.Signaled() {
+		return 128 + int(w.Signal())
+	}
+	return w.ExitStatus()
+}
+
+// ackTimeout is how long a forwarded TERM or HUP may go unm.acked.
+const ackTimeout = time.Second
+
+// signal sends one signal on. A daemon that does not acknowledge TERM or HUP in
+// time does not hold the client back from ending.
+func (m modern) signal(sig unix.Signal) {
+	if sig == unix.SIGWINCH {
+		return // the kernel has told the program
+	}
+	seq := m.signals.next()
+	err := wire.Send(m.conn.fd, wire.AppendSignal(nil, wire.Signal{Number: uint32(sig), Seq: seq}))
+	if sig != unix.SIGTERM && sig != unix.SIGHUP {
+		return
+	}
+	if err != nil && !m.ended.Load() {
+		m.giveUp(sig)
+		return
+	}
+	time.AfterFunc(ackTimeout, func() {
+		if !m.ended.Load() && m.acked.Load() < seq {
+			m.giveUp(sig)
+		}
+	})
+}
+
+func (m modern) giveUp(sig unix.Signal) {
+	m.restore()
+	m.report.line("signal ", unix.SignalName(sig), ": the daemon does not answer")
+	m.abort(statusFailure)
+}
+
+func (m modern) hangup() { _ = wire.Send(m.conn.fd, wire.AppendHangup(nil)) } // a lost daemon is noticed by the reader

@@ -1,0 +1,83 @@
+package client
+
+import (
+	"strconv"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"shellspawn/internal/tty"
+)
+
+// Exit statuses of our own.
+const (
+	statusFailure       = 125
+	statusNotExecutable = 126
+)
+
+// reporter writes the client's own messages. They go to descriptor 2, start
+// with the program's name, and end in CR LF while the terminal is in raw mode.
+type reporter struct {
+	verbose  bool
+	terminal *tty.Terminal
+}
+
+// line writes one message. That it cannot be written is nobody's business: the
+// exit status says the same.
+func (r *reporter) line(parts ...string) {
+	end := "\n"
+	if r.terminal != nil && r.terminal.IsRaw() {
+		end = "\r\n"
+	}
+	b := make([]byte, 0, 160)
+	b = append(b, "darling-shell: "...)
+	for _, p := range parts {
+		b = append(b, p...)
+	}
+	_, _ = unix.Write(2, append(b, end...))
+}
+
+// explain writes a message for --verbose.
+func (r *reporter) explain(parts ...string) {
+	if r.verbose {
+		r.line(parts...)
+	}
+}
+
+// failure is an error of our own with what to try, and the status to exit with.
+type failure struct {
+	status int
+	text   string
+	hint   string
+}
+
+func (f *failure) Error() string { return f.text }
+
+func fail(parts ...string) *failure {
+	f := &failure{status: statusFailure}
+	for _, p := range parts {
+		f.text += p
+	}
+	return f
+}
+
+func (f *failure) withHint(parts ...string) *failure {
+	for _, p := range parts {
+		f.hint += p
+	}
+	return f
+}
+
+// failed reports f and returns the status to exit with.
+func (r *reporter) failed(f *failure) int {
+	r.line(f.text)
+	if f.hint != "" {
+		r.line("hint: ", f.hint)
+	}
+	return f.status
+}
+
+// milliseconds is a duration for a message.
+func milliseconds(d time.Duration) string {
+	return strconv.FormatInt(d.Milliseconds(), 10) + " ms"
+}

@@ -1,0 +1,116 @@
+package client
+
+import (
+	"slices"
+	"strings"
+
+	"golang.org/x/sys/unix"
+
+	"shellspawn/internal/wire"
+)
+
+// buildStart puts together the one request of a connection.
+func buildStart(o *Options) *wire.Start {
+	s := &wire.Start{
+		Argv:      o.Args,
+		ShellPath: o.Shell,
+		Login:     o.Login,
+		Umask:     uint32(currentUmask()),
+		User:      o.User,
+	}
+	switch {
+	case o.HasCommand:
+		s.Shell, s.Argv = true, append([]string{"-c", o.Command}, o.Args...)
+	case len(o.Args) == 0:
+		s.Shell, s.Login, s.Argv = true, true, nil
+	case o.Login || o.Shell != "":
+		// The shell reads its profile and then becomes the program.
+		s.Shell, s.Argv = true, append([]string{"-c", `exec "$0" "$@"`}, o.Args...)
+	}
+	s.Dir, s.DirRequired = workingDirectory(o)
+	s.Env = environment(o)
+	return s
+}
+
+// currentUmask reads the umask, which can only be done by setting it.
+func currentUmask() int {
+	mask := unix.Umask(0o077)
+	unix.Umask(mask)
+	return mask
+}
+
+// workingDirectory is the directory to start in, and whether the user asked for
+// it. A relative one is relative to ours. If ours has been removed the daemon
+// falls back to the home directory.
+func workingDirectory(o *Options) (dir string, required bool) {
+	if o.Dir != "" && o.Dir[0] == '/' {
+		return o.Dir, true
+	}
+	cwd := getcwd()
+	if o.Dir == "" {
+		return cwd, false
+	}
+	return cwd + "/" + o.Dir, true
+}
+
+func getcwd() string {
+	var buf [unix.PathMax]byte
+	n, err := unix.Getcwd(buf[:])
+	if err != nil || n < 2 || buf[0] != '/' {
+		return "" // removed, or outside of our root
+	}
+	return string(buf[:n-1])
+}
+
+// userVariables are set by the daemon for the user that the shell runs as.
+var userVariables = []string{"PATH", "HOME", "TMPDIR", "USER", "LOGNAME", "SHELL"}
+
+// foreignVariables belong to whatever service manager started the caller; a
+// program that found them would believe that it is the service.
+var foreignVariables = []string{
+	"NOTIFY_SOCKET", "INVOCATION_ID", "JOURNAL_STREAM", "MAINPID", "MANAGERPID",
+	"SYSTEMD_EXEC_PID", "WATCHDOG_PID", "WATCHDOG_USEC", "FDSTORE",
+	"MEMORY_PRESSURE_WATCH", "MEMORY_PRESSURE_WRITE", "CREDENTIALS_DIRECTORY",
+	"RUNTIME_DIRECTORY", "STATE_DIRECTORY", "CACHE_DIRECTORY", "LOGS_DIRECTORY",
+	"CONFIGURATION_DIRECTORY", "REMOTE_ADDR", "REMOTE_PORT",
+}
+
+// environment is what the program gets of ours.
+func environment(o *Options) []string {
+	env := make([]string, 0, len(o.Environ)+len(o.SetEnv))
+	for _, v := range o.Environ {
+		name, _, ok := strings.Cut(v, "=")
+		if ok && sends(o, name) && !setsAny(o.SetEnv, name) {
+			env = append(env, v)
+		}
+	}
+	for i, v := range o.SetEnv {
+		name, _, _ := strings.Cut(v, "=")
+		if !setsAny(o.SetEnv[i+1:], name) {
+			env = append(env, v) // of several with one name the last counts
+		}
+	}
+	return env
+}
+
+func sends(o *Options, name string) bool {
+	switch {
+	case name == "PWD" && o.Dir != "":
+		return false // it names our directory, not the one asked for
+	case o.CleanEnv:
+		return name == "TERM" || name == "COLORTERM" || name == "LANG" || strings.HasPrefix(name, "LC_")
+	case slices.Contains(userVariables, name):
+		return o.PreserveEnv
+	}
+	return !strings.HasPrefix(name, "LISTEN_") && !slices.Contains(foreignVariables, name)
+}
+
+// setsAny reports whether one of the assignments in list is to name.
+func setsAny(list []string, name string) bool {
+	for _, v := range list {
+		if n, _, _ := strings.Cut(v, "="); n == name {
+			return true
+		}
+	}
+	return false
+}

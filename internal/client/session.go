@@ -1,0 +1,182 @@
+package client
+
+import (
+	"errors"
+	"io"
+	"sync/atomic"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"shellspawn/internal/tty"
+	"shellspawn/internal/wire"
+)
+
+// session is one connection from the request to the exit status.
+//
+// Who waits for whom: run, in the main goroutine, reads the socket. The output
+// pump is waited for once the shell has ended, since what the pty still holds
+// belongs to the user; the input pump and the signal goroutine never are,
+// since they block on the user. All of them are woken through the wake
+// descriptor, which becomes readable for good when the shell has ended.
+type session struct {
+	options *Options
+	report  *reporter
+	streams streams
+	conn    connection
+	dialect dialect
+
+	reader *wire.Reader
+	master tty.Master
+	wake   int // eventfd(2), with a pty
+
+	signals  *relay
+	ended    atomic.Bool // the shell has ended, or the connection has
+	aborted  atomic.Int32
+	abortion chan struct{} // closed with aborted set
+	drained  chan struct{} // closed by the output pump
+	acked    atomic.Uint32 // the last signal that the daemon has sent on
+}
+
+// dialect is what differs between the two ways to speak to a daemon.
+type dialect interface {
+	// request sends everything up to the start.
+	request() *failure
+	// started waits for the daemon's word that the program runs.
+	started() *failure
+	// signal passes a signal on.
+	signal(unix.Signal)
+	// hangup says that our terminal is gone.
+	hangup()
+	// exited waits for the end and returns the exit status.
+	exited() (int, error)
+}
+
+// run takes the connection to its end. restoreQuit undoes what kept SIGQUIT at
+// its default until the signals are relayed.
+func (s *session) run(restoreQuit func()) int {
+	s.reader = wire.NewReader(wire.RecvFD(s.conn.fd, 0), nil)
+	s.abortion = make(chan struct{})
+	s.boundSends()
+	if f := s.dialect.request(); f != nil {
+		return s.report.failed(f)
+	}
+	s.signals = startRelay(s)
+	restoreQuit()
+	if f := s.dialect.started(); f != nil {
+		if status := int(s.aborted.Load()); status != 0 {
+			return status
+		}
+		return s.report.failed(f)
+	}
+	s.signals.running.Store(true)
+	if s.streams.pty {
+		return s.attach()
+	}
+	s.letGo()
+	return s.finish()
+}
+
+// boundSends keeps a daemon that does not read from holding us for ever.
+func (s *session) boundSends() {
+	tv := unix.NsecToTimeval(max(s.options.ConnectTimeout, time.Second).Nanoseconds())
+	_ = unix.SetsockoptTimeval(s.conn.fd, unix.SOL_SOCKET, unix.SO_SNDTIMEO, &tv) // a bound less, nothing else
+}
+
+// letGo puts /dev/null over stdin and stdout: the program owns them now, and a
+// copy of ours would hold back the end of file from whoever reads or writes at
+// the other end. Descriptor 2 stays for messages.
+func (s *session) letGo() {
+	null, err := unix.Open("/dev/null", unix.O_RDWR|unix.O_CLOEXEC, 0)
+	if err != nil {
+		_ = unix.Close(0) // nothing of ours uses them any more
+		_ = unix.Close(1)
+		return
+	}
+	_ = unix.Dup3(null, 0, 0)
+	_ = unix.Dup3(null, 1, 0)
+	_ = unix.Close(null)
+}
+
+// attach puts the terminal into raw mode and copies until the shell has ended
+// and the pty is drained.
+func (s *session) attach() int {
+	if err := s.startPumps(); err != nil {
+		return s.report.failed(fail("attach terminal: ", err.Error()))
+	}
+	defer s.restore()
+	s.enterRaw()
+	return s.finish()
+}
+
+func (s *session) restore() {
+	if s.streams.outer != nil {
+		s.streams.outer.Restore()
+	}
+}
+
+// enterRaw sets raw mode if there is somebody who types, and gives the pty the
+// present size, which may have changed since the request was sent.
+func (s *session) enterRaw() {
+	if s.streams.typed {
+		s.streams.outer.Raw(!s.streams.shown)
+	}
+	s.master.Resize(s.streams.getwinsize())
+}
+
+// finish waits for the end, lets the output drain, and returns the status.
+func (s *session) finish() int {
+	status, err := s.dialect.exited()
+	s.end()
+	if s.drained != nil {
+		select {
+		case <-s.drained:
+		case <-s.abortion:
+		}
+	}
+	if code := int(s.aborted.Load()); code != 0 {
+		s.restore()
+		return code
+	}
+	if err != nil {
+		s.restore()
+		return s.report.failed(fail("connection ", s.conn.path, ": ", lostCause(err), " before the exit status arrived"))
+	}
+	return status
+}
+
+// end wakes the pumps: input stops at once, output drains.
+func (s *session) end() {
+	s.ended.Store(true)
+	if s.streams.pty {
+		one := [8]byte{1}
+		_, _ = unix.Write(s.wake, one[:]) // cannot be full
+	}
+}
+
+// abort ends the client with a status of its own while run waits for the
+// daemon or for the output to drain.
+func (s *session) abort(status int) {
+	if s.aborted.CompareAndSwap(0, int32(status)) {
+		close(s.abortion)
+		_ = unix.Shutdown(s.conn.fd, unix.SHUT_RDWR) // wakes the reader in run
+	}
+}
+
+// unsendable is a request that cannot be sent: too long is the program's affair,
+// as with execve(2), everything else ours.
+func unsendable(err error) *failure {
+	f := fail("send request: ", err.Error())
+	if errors.Is(err, unix.E2BIG) || errors.Is(err, wire.ErrTooLarge) {
+		f.status = statusNotExecutable
+	}
+	return f
+}
+
+// lostCause names what a connection died of.
+func lostCause(err error) string {
+	if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, unix.ECONNRESET) || errors.Is(err, unix.EPIPE) {
+		return "closed by the daemon"
+	}
+	return err.Error()
+}

@@ -1,0 +1,153 @@
+package client
+
+import (
+	"os"
+	"os/signal"
+	"runtime"
+	"sync/atomic"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+)
+
+// relayed are the signals that go on to the program. Everything else is the
+// client's own affair; SIGURG above all, with which the Go runtime talks to
+// itself.
+var relayed = []unix.Signal{
+	unix.SIGTERM, unix.SIGINT, unix.SIGHUP, unix.SIGQUIT, unix.SIGUSR1,
+	unix.SIGUSR2, unix.SIGALRM, unix.SIGCONT, unix.SIGTSTP,
+}
+
+// relay passes signals on in the order of their arrival.
+type relay struct {
+	session *session
+	ch      chan os.Signal
+	seq     atomic.Uint32
+	running atomic.Bool // the program runs: signals are for it
+}
+
+// defaultQuit gives SIGQUIT its default action, in place of the Go runtime's,
+// which prints the stacks of all goroutines. The result undoes that, for
+// os/signal to take over.
+func defaultQuit() (undo func()) {
+	var old, none [4]uintptr // struct kernel_sigaction, all zero is SIG_DFL
+	rtSigaction(unix.SIGQUIT, &none, &old)
+	return func() { rtSigaction(unix.SIGQUIT, &old, nil) }
+}
+
+func rtSigaction(sig unix.Signal, set, old *[4]uintptr) {
+	_, _, _ = unix.RawSyscall6(unix.SYS_RT_SIGACTION, uintptr(sig),
+		uintptr(unsafe.Pointer(set)), uintptr(unsafe.Pointer(old)), 8, 0, 0)
+}
+
+// startRelay begins to catch signals. Those that were ignored when the client
+// started, as under nohup, stay so.
+func startRelay(s *session) *relay {
+	r := &relay{session: s, ch: make(chan os.Signal, 64)}
+	caught := make([]os.Signal, 0, len(relayed)+1)
+	for _, sig := range relayed {
+		if !signal.Ignored(sig) {
+			caught = append(caught, sig)
+		}
+	}
+	if s.streams.pty {
+		caught = append(caught, unix.SIGWINCH)
+	}
+	signal.Notify(r.ch, caught...)
+	go r.run()
+	return r
+}
+
+func (r *relay) next() uint32 { return r.seq.Add(1) }
+
+// run ends with the process: nobody waits for it.
+func (r *relay) run() {
+	defer r.session.endOnPanic()
+	for sig := range r.ch {
+		r.deliver(sig.(unix.Signal))
+	}
+}
+
+// deliver does with one signal what its time and kind ask for.
+func (r *relay) deliver(sig unix.Signal) {
+	s := r.session
+	switch {
+	case s.ended.Load():
+		r.whileDraining(sig)
+	case !r.running.Load():
+		r.beforeStart(sig)
+	case !s.streams.pty:
+		s.dialect.signal(sig)
+	case sig == unix.SIGWINCH:
+		s.master.Resize(s.streams.getwinsize())
+		s.dialect.signal(sig)
+	case sig == unix.SIGTSTP:
+		s.dialect.signal(sig)
+		r.suspend()
+	case sig == unix.SIGCONT:
+		s.enterRaw()
+		s.dialect.signal(sig)
+	default:
+		s.dialect.signal(sig)
+	}
+}
+
+// beforeStart: no program runs that a signal could be meant for, so those that
+// end a program end the client.
+func (r *relay) beforeStart(sig unix.Signal) {
+	switch sig {
+	case unix.SIGTERM, unix.SIGHUP, unix.SIGINT:
+		signal.Reset(sig)
+		_ = unix.Kill(unix.Getpid(), sig)
+	case unix.SIGQUIT:
+		r.session.abort(128 + int(sig))
+	case unix.SIGTSTP:
+		r.stop()
+	}
+}
+
+// whileDraining: the shell has ended and only output is left, which somebody
+// may have stopped reading.
+func (r *relay) whileDraining(sig unix.Signal) {
+	switch sig {
+	case unix.SIGTERM, unix.SIGHUP, unix.SIGINT, unix.SIGQUIT:
+		r.session.abort(128 + int(sig))
+	}
+}
+
+// suspend gives the terminal back as it was, stops, and takes it again when
+// somebody continues us.
+func (r *relay) suspend() {
+	r.session.restore()
+	r.stop()
+	r.session.enterRaw()
+}
+
+// stop stops the process the way the caller's shell expects. The signal goes
+// to this very thread: then it acts before the system call returns.
+func (r *relay) stop() {
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	signal.Reset(unix.SIGTSTP)
+	_ = unix.Tgkill(unix.Getpid(), unix.Gettid(), unix.SIGTSTP)
+	signal.Notify(r.ch, unix.SIGTSTP)
+}
+
+// endOnPanic keeps a bug in one goroutine from leaving the terminal raw.
+func (s *session) endOnPanic() {
+	if p := recover(); p != nil {
+		s.restore()
+		s.report.line("internal error: ", panicText(p))
+		s.abort(statusFailure)
+	}
+}
+
+func panicText(p any) string {
+	switch v := p.(type) {
+	case error:
+		return v.Error()
+	case string:
+		return v
+	}
+	return "panic"
+}

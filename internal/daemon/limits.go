@@ -1,0 +1,47 @@
+package daemon
+
+import "strconv"
+
+// acquire takes a place for one shell of uid, release gives it back. The limits are
+// on shells, not on connections: those are accepted and told which limit they
+// met.
+func (d *Daemon) acquire(uid uint32) error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if limit := d.config.MaxShells; limit > 0 && d.places >= limit {
+		return refuse("max-shells", "start: "+strconv.Itoa(limit)+" shells are running, the limit in total", "")
+	}
+	if limit := d.config.MaxShellsPerUser; limit > 0 && d.perUser[uid] >= limit {
+		return refuse("max-shells-per-user", "start: "+strconv.Itoa(limit)+" shells are running, the limit per user", "")
+	}
+	d.places++
+	d.perUser[uid]++
+	d.total++
+	return nil
+}
+
+// release is called with the mutex held.
+func (d *Daemon) release(uid uint32) {
+	d.places--
+	if d.perUser[uid]--; d.perUser[uid] == 0 {
+		delete(d.perUser, uid)
+	}
+}
+
+// countRefused counts a refusal under its cause.
+func (d *Daemon) countRefused(cause string) {
+	d.mu.Lock()
+	d.refused[cause]++
+	d.mu.Unlock()
+}
+
+// noteWaited keeps what clients say of their wait for the accept queue.
+func (d *Daemon) noteWaited(millis uint32) {
+	if millis == 0 {
+		return
+	}
+	d.mu.Lock()
+	d.waited++
+	d.longestWait = max(d.longestWait, millis)
+	d.mu.Unlock()
+}

@@ -1,0 +1,220 @@
+package daemon
+
+import (
+	"context"
+	"strings"
+	"syscall"
+	"time"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+
+	"shellspawn/internal/userdb"
+	"shellspawn/internal/wire"
+	"shellspawn/ptyexec"
+)
+
+// modernRequest reads a request of the new dialect and carries it out. The shell
+// is nil if there is none to wait for: a refusal has been answered and logged.
+func (cn *conn) modernRequest(ctx context.Context, hello wire.Hello) (*shell, error) {
+	s, err := cn.modernStart(ctx, hello)
+	if err == nil {
+		return s, nil
+	}
+	r := cn.daemon.asRefusal(err)
+	if r == nil {
+		return nil, err
+	}
+	cn.deny(r)
+	_ = send(cn.raw, wire.AppendError(nil, r.answer)) // the client may be gone
+	return nil, nil
+}
+
+// deny counts and logs a refusal.
+func (cn *conn) deny(r *refusal) {
+	cn.daemon.countRefused(r.cause)
+	cn.daemon.log.Info("deny", "conn", cn.id, "uid", cn.cred.UID, "pid", cn.cred.PID, "cause", r.answer.Text)
+}
+
+// modernStart: who connects is judged before what is asked for is read.
+func (cn *conn) modernStart(ctx context.Context, hello wire.Hello) (*shell, error) {
+	if hello.Version != wire.Version {
+		return nil, versionRefusal(hello.Version)
+	}
+	cn.daemon.noteWaited(hello.WaitedMillis)
+	if err := cn.daemon.policy.admit(cn.cred); err != nil {
+		return nil, err
+	}
+	kind, payload, err := cn.reader.Message()
+	if err != nil {
+		return nil, err
+	}
+	cn.daemon.server.Asked(cn.unix)
+	switch kind {
+	case wire.KindControl:
+		return nil, cn.control(payload)
+	case wire.KindStart:
+		return cn.startShell(ctx, payload)
+	}
+	return nil, wire.ErrProtocol
+}
+
+// startShell starts what the request asks for and tells the client.
+func (cn *conn) startShell(ctx context.Context, payload []byte) (*shell, error) {
+	req, err := wire.ParseStart(payload)
+	if err != nil {
+		return nil, err
+	}
+	fds := cn.reader.TakeDescriptors()
+	defer wire.CloseAll(fds) // the program has its own copies, or there is none
+	if err := judge(fds, req.Stdio); err != nil {
+		return nil, err
+	}
+	who, err := cn.identity(req.User)
+	if err != nil {
+		return nil, err
+	}
+	if err := cn.daemon.acquire(who.user.UID); err != nil {
+		return nil, err
+	}
+	s, err := cn.spawn(ctx, cn.spec(req, fds, who), who)
+	if err != nil {
+		return nil, err
+	}
+	cn.answerStarted(s, req)
+	return s, nil
+}
+
+// spawn starts the program. The place that acquire took is given back if there
+// is no shell in the end.
+func (cn *conn) spawn(ctx context.Context, spec ptyexec.Spec, who identity) (*shell, error) {
+	process, err := ptyexec.Start(ctx, spec)
+	if err != nil {
+		cn.daemon.mu.Lock()
+		cn.daemon.release(who.user.UID)
+		cn.daemon.mu.Unlock()
+		return nil, err
+	}
+	s := &shell{
+		daemon: cn.daemon, id: cn.id, conn: cn.unix, raw: cn.raw, client: cn.cred,
+		user: who.user, program: spec.Program, started: time.Now(), process: process,
+		legacy: cn.legacy, reader: cn.reader,
+	}
+	cn.daemon.register(s)
+	cn.daemon.log.Info("start", "conn", s.id, "uid", who.user.UID, "pid", process.PID(), "tty", process.TTY(), "program", shortName(s.program))
+	return s, nil
+}
+
+// answerStarted sends the pid and the master of the pty, which is the client's
+// alone from then on.
+func (cn *conn) answerStarted(s *shell, req *wire.Start) {
+	m := wire.Started{PID: uint32(s.process.PID()), ID: s.id}
+	if dir := s.process.Dir(); req.Dir != "" && dir != req.Dir {
+		m.Warning = "cannot enter " + req.Dir + ", started in " + dir
+	}
+	var fds []int
+	if master := s.process.TakeMaster(); master >= 0 {
+		fds = []int{master}
+		defer wire.CloseAll(fds)
+	}
+	_ = send(cn.raw, wire.AppendStarted(nil, m), fds...) // a client that is gone is noticed by the watcher
+}
+
+// spec translates a request.
+func (cn *conn) spec(req *wire.Start, fds []int, who identity) ptyexec.Spec {
+	umask := int(req.Umask & 0o777)
+	stdio := [3]int{-1, -1, -1}
+	for i, n := range req.Stdio {
+		stdio[n] = fds[i]
+	}
+	spec := ptyexec.Spec{
+		Args: req.Argv, Env: environment(req.Env, who.user), Dir: req.Dir,
+		Umask: &umask, Stdio: &stdio, Credential: who.credential,
+	}
+	if spec.Dir == "" {
+		spec.Dir = who.user.Home
+	}
+	if !req.DirRequired {
+		spec.Fallback = []string{who.user.Home, "/"}
+	}
+	if req.Terminal != nil {
+		spec.Terminal = cn.daemon.terminal(req.Terminal)
+	}
+	if req.Shell {
+		cn.daemon.useShell(&spec, req, who.user)
+	} else {
+		spec.Program = req.Argv[0]
+	}
+	return spec
+}
+
+// useShell makes the shell the program. The leading dash of a login shell's name
+// is how login(1) tells it.
+func (d *Daemon) useShell(spec *ptyexec.Spec, req *wire.Start, u userdb.User) {
+	spec.Program = u.Shell
+	if d.config.Shell != "" {
+		spec.Program = d.config.Shell
+	}
+	if req.ShellPath != "" {
+		spec.Program = req.ShellPath
+	}
+	name := spec.Program
+	if req.Login {
+		name = "-" + shortName(spec.Program)
+	}
+	spec.Args = append([]string{name}, req.Argv...)
+}
+
+func (d *Daemon) terminal(t *wire.Terminal) *ptyexec.Terminal {
+	pty := &ptyexec.Terminal{
+		Size:  unix.Winsize{Row: t.Rows, Col: t.Cols, Xpixel: t.XPixels, Ypixel: t.YPixels},
+		Group: d.ttyGID,
+	}
+	if len(t.Settings) > 0 {
+		var s unix.Termios
+		copy(unsafe.Slice((*byte)(unsafe.Pointer(&s)), unsafe.Sizeof(s)), t.Settings)
+		pty.Settings = &s
+	}
+	return pty
+}
+
+// judge compares the descriptors that came with those announced. More, fewer, or
+// one that no program can use as a stream is an attack or a bug.
+func judge(fds []int, announced []byte) error {
+	if len(fds) != len(announced) {
+		return refuse("descriptors", "request: the descriptors are not those announced", "")
+	}
+	for i, fd := range fds {
+		var st unix.Stat_t
+		if err := unix.Fstat(fd, &st); err != nil {
+			return refuse("descriptors", "fstat: "+err.Error(), "")
+		}
+		if st.Mode&unix.S_IFMT == unix.S_IFDIR {
+			name := [...]string{"stdin", "stdout", "stderr"}[announced[i]]
+			return refuse("descriptors", name+": "+syscall.EISDIR.Error(), "")
+		}
+	}
+	return nil
+}
+
+// environment is the client's, completed by what describes the user. The
+// daemon's own never reaches a shell.
+func environment(env []string, u userdb.User) []string {
+	path := "/usr/local/bin:/usr/bin:/bin"
+	if u.UID == 0 {
+		path = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+	}
+	missing := map[string]string{
+		"PATH": path, "HOME": u.Home, "TMPDIR": "/tmp",
+		"USER": u.Name, "LOGNAME": u.Name, "SHELL": u.Shell,
+	}
+	for _, v := range env {
+		if name, _, ok := strings.Cut(v, "="); ok {
+			delete(missing, name)
+		}
+	}
+	for name, value := range missing {
+		env = append(env, name+"="+value)
+	}
+	return env
+}

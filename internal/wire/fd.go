@@ -1,0 +1,81 @@
+package wire
+
+import (
+	"golang.org/x/sys/unix"
+)
+
+// oobSize holds one SCM_RIGHTS message with more descriptors than any message
+// may carry, so that too many are seen as such and can be closed.
+var oobSize = unix.CmsgSpace(8 * 4)
+
+// Send writes all of b on a blocking stream socket, with the descriptors as
+// SCM_RIGHTS on its first bytes. The caller keeps its own descriptors. A
+// send timeout of the socket (SO_SNDTIMEO) bounds it.
+func Send(fd int, b []byte, fds ...int) error {
+	var oob []byte
+	if len(fds) > 0 {
+		oob = unix.UnixRights(fds...)
+	}
+	for len(b) > 0 {
+		n, err := unix.SendmsgN(fd, b, oob, nil, unix.MSG_NOSIGNAL)
+		if err == unix.EINTR {
+			continue
+		}
+		if err != nil {
+			return err
+		}
+		b, oob = b[n:], nil
+	}
+	return nil
+}
+
+// recvmsg reads what is there, close-on-exec from the first instant. Every
+// descriptor that arrived is in fds, also with an error: the caller closes.
+func recvmsg(fd int, p []byte, flags int) (n int, fds []int, err error) {
+	var space [64]byte
+	oob := space[:oobSize]
+	n, oobn, got, _, err := unix.Recvmsg(fd, p, oob, flags|unix.MSG_CMSG_CLOEXEC)
+	if err != nil {
+		return 0, nil, err
+	}
+	if oobn > 0 {
+		if fds, err = rights(oob[:oobn]); err != nil {
+			return n, fds, err
+		}
+	}
+	if got&unix.MSG_CTRUNC != 0 {
+		return n, fds, protocolError("control data cut short")
+	}
+	return n, fds, nil
+}
+
+// RecvNow is recvmsg(2) without waiting, for who waits in a poller: EAGAIN if
+// there is nothing. The caller closes the descriptors, also with an error.
+func RecvNow(fd int, p []byte) (n int, fds []int, err error) {
+	return recvmsg(fd, p, unix.MSG_DONTWAIT)
+}
+
+// rights collects the descriptors of every SCM_RIGHTS message before anything
+// is judged, so that none can be forgotten open.
+func rights(oob []byte) (fds []int, err error) {
+	messages, err := unix.ParseSocketControlMessage(oob)
+	if err != nil {
+		return nil, protocolError("control data that cannot be read")
+	}
+	for i := range messages {
+		more, e := unix.ParseUnixRights(&messages[i])
+		if e != nil {
+			err = protocolError("control data other than descriptors")
+			continue
+		}
+		fds = append(fds, more...)
+	}
+	return fds, err
+}
+
+// CloseAll closes descriptors that were received and are not wanted.
+func CloseAll(fds []int) {
+	for _, fd := range fds {
+		_ = unix.Close(fd) // nothing was written through it
+	}
+}

@@ -1,0 +1,189 @@
+package wire
+
+import (
+	"encoding/binary"
+	"io"
+
+	"golang.org/x/sys/unix"
+)
+
+// Recv reads what a socket has. It is a function so that the daemon can wait in
+// the runtime poller and the client in a blocking system call. It returns 0
+// bytes at the end of the stream.
+type Recv func(p []byte) (n int, fds []int, err error)
+
+// RecvFD returns a Recv that calls recvmsg(2) with the given flags on fd, and
+// again when a signal interrupts it. With MSG_DONTWAIT its error is EAGAIN when
+// there is nothing; a Reader takes up later where it stopped.
+func RecvFD(fd, flags int) Recv {
+	return func(p []byte) (int, []int, error) {
+		for {
+			n, fds, err := recvmsg(fd, p, flags)
+			if err != unix.EINTR {
+				return n, fds, err
+			}
+		}
+	}
+}
+
+// Reader takes messages off a stream in whatever pieces they arrive, and
+// collects the descriptors that come with them. Memory grows with the bytes
+// that have arrived, never with a length that was only announced.
+//
+// A Reader owns the descriptors until TakeDescriptors; Close closes those left.
+type Reader struct {
+	recv Recv
+	buf  []byte
+	r, w int
+	fds  []int
+}
+
+// NewReader returns a Reader whose first buffer is buf, which it owns until
+// ReleaseBuffer gives it back.
+func NewReader(recv Recv, buf []byte) *Reader {
+	return &Reader{recv: recv, buf: buf[:cap(buf)]}
+}
+
+// Prime says that n bytes and these descriptors have been received already, at
+// the beginning of the first buffer.
+func (r *Reader) Prime(n int, fds []int) { r.w, r.fds = n, fds }
+
+// ReleaseBuffer gives the first buffer back and keeps bytes not yet read, if
+// any, in one of their own. Payloads returned before are no longer valid.
+func (r *Reader) ReleaseBuffer() []byte {
+	old := r.buf
+	r.buf = append([]byte(nil), r.buf[r.r:r.w]...)
+	r.r, r.w = 0, len(r.buf)
+	return old
+}
+
+// SetRecv replaces the way the Reader waits.
+func (r *Reader) SetRecv(recv Recv) { r.recv = recv }
+
+// TakeDescriptors hands over all descriptors that have arrived. The caller
+// closes them.
+func (r *Reader) TakeDescriptors() []int {
+	fds := r.fds
+	r.fds = nil
+	return fds
+}
+
+// Close closes descriptors that nobody took. It does not close the socket.
+func (r *Reader) Close() { CloseAll(r.TakeDescriptors()) }
+
+// Buffered is the number of bytes that have arrived and were not yet read.
+func (r *Reader) Buffered() int { return r.w - r.r }
+
+// fill returns once need unread bytes are in the buffer. The end of the stream
+// is io.EOF before the first byte of a message and io.ErrUnexpectedEOF in it.
+func (r *Reader) fill(need int) error {
+	for r.w-r.r < need {
+		r.makeRoom(need)
+		n, fds, err := r.recv(r.buf[r.w:])
+		r.fds = append(r.fds, fds...)
+		if err != nil {
+			return err
+		}
+		if len(r.fds) > MaxDescriptors {
+			return protocolError("more than three descriptors")
+		}
+		if n == 0 {
+			if r.w == r.r {
+				return io.EOF
+			}
+			return io.ErrUnexpectedEOF
+		}
+		r.w += n
+	}
+	return nil
+}
+
+// makeRoom sees that at least one more byte can be read. It doubles a full
+// buffer, so that an announced length alone costs nothing.
+func (r *Reader) makeRoom(need int) {
+	if r.r == r.w {
+		r.r, r.w = 0, 0
+	}
+	if r.w < len(r.buf) && r.r+need <= len(r.buf) {
+		return
+	}
+	if r.r > 0 {
+		copy(r.buf, r.buf[r.r:r.w])
+		r.r, r.w = 0, r.w-r.r
+	}
+	if r.w == len(r.buf) {
+		grown := make([]byte, max(256, min(2*len(r.buf), need)))
+		copy(grown, r.buf[:r.w])
+		r.buf = grown
+	}
+}
+
+// Opening reads what decides the dialect. legacy means that the first command
+// is one of the old dialect and still to be read with Legacy; otherwise the
+// greeting has been read and messages follow.
+func (r *Reader) Opening() (h Hello, legacy bool, err error) {
+	if err := r.fill(legacyHeader); err != nil {
+		return Hello{}, false, err
+	}
+	if binary.LittleEndian.Uint16(r.buf[r.r:]) != commandHello {
+		return Hello{}, true, nil
+	}
+	size := openingSize(r.buf[r.r:])
+	if err := r.fill(size); err != nil {
+		return Hello{}, false, err
+	}
+	h, n, err := parseHello(r.buf[r.r : r.r+size])
+	if err != nil {
+		return Hello{}, false, err
+	}
+	r.r += n
+	return h, false, nil
+}
+
+// Message reads one message of the new dialect. The payload is valid until the
+// next call of any method.
+func (r *Reader) Message() (Kind, []byte, error) {
+	if err := r.fill(messageHeader); err != nil {
+		return 0, nil, err
+	}
+	k, length, err := parseHeader(r.buf[r.r:])
+	if err != nil {
+		return 0, nil, err
+	}
+	if err := r.fill(messageHeader + length); err != nil {
+		return 0, nil, err
+	}
+	payload := r.buf[r.r+messageHeader : r.r+messageHeader+length]
+	r.r += messageHeader + length
+	return k, payload, nil
+}
+
+// Legacy reads one command of the old dialect. Descriptors belong on the bytes
+// of GO: a recvmsg(2) never reads past bytes that carried some, so if they
+// came and the buffer is used up by another command, they came on that one.
+func (r *Reader) Legacy() (LegacyCommand, []byte, error) {
+	if err := r.fill(legacyHeader); err != nil {
+		return 0, nil, err
+	}
+	c := LegacyCommand(binary.LittleEndian.Uint16(r.buf[r.r:]))
+	length := int(binary.LittleEndian.Uint16(r.buf[r.r+2:]))
+	if err := r.fill(legacyHeader + length); err != nil {
+		return 0, nil, err
+	}
+	payload := r.buf[r.r+legacyHeader : r.r+legacyHeader+length]
+	r.r += legacyHeader + length
+	if c != LegacyGo && len(r.fds) > 0 && r.r == r.w {
+		return 0, nil, protocolError("descriptors on a command other than GO")
+	}
+	return c, payload, nil
+}
+
+// Status reads the four bytes that end a connection of the old dialect.
+func (r *Reader) Status() (int32, error) {
+	if err := r.fill(4); err != nil {
+		return 0, err
+	}
+	status := ParseLegacyStatus(r.buf[r.r:])
+	r.r += 4
+	return status, nil
+}
