@@ -10,8 +10,6 @@ import (
 	"sync"
 	"sync/atomic"
 	"syscall"
-
-	"golang.org/x/sys/unix"
 )
 
 var errClosed = net.ErrClosed
@@ -97,132 +95,12 @@ func (l *Listener) open() (err error) {
 	return nil
 }
 
-// socket is a listening socket and its file.
-type socket struct {
-	ln   *net.UnixListener
-	raw  syscall.RawConn
-	ino  uint32
-	file fileID
-}
-
-// newSocket binds a new socket to the place, which has been cleared, and
-// listens. On failure nothing is left of it.
-func newSocket(p *place, o Options) (s socket, err error) {
-	if err := clearStale(p); err != nil {
-		return s, err
-	}
-	fd, err := unix.Socket(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, 0)
-	if err != nil {
-		return s, os.NewSyscallError("socket", err)
-	}
-	f := os.NewFile(uintptr(fd), p.path)
-	defer f.Close() // wrap has duplicated it
-	file, err := bindAt(fd, p, o)
-	if errors.Is(err, unix.EADDRINUSE) || errors.Is(err, unix.EEXIST) {
-		return s, &InUseError{PID: listenerPID(p)}
-	}
-	if err != nil {
-		return s, err
-	}
-	defer func() {
-		if err != nil {
-			_ = p.remove(file) // the first error is the one that matters
-		}
-	}()
-	if err := unix.Listen(fd, askBacklog(o.Backlog)); err != nil {
-		return s, os.NewSyscallError("listen", err)
-	}
-	s, err = wrap(f)
-	s.file = file
-	return s, err
-}
-
-// wrap makes a net listener of f, which stays the caller's. A listener made
-// this way does not remove its file when it is closed.
-func wrap(f *os.File) (s socket, err error) {
-	ln, err := net.FileListener(f)
-	if err != nil {
-		return s, err
-	}
-	unixLn, ok := ln.(*net.UnixListener)
-	if !ok {
-		_ = ln.Close() // a duplicate; the caller has the original
-		return s, errors.New("not a Unix socket")
-	}
-	s.ln = unixLn
-	if s.raw, err = unixLn.SyscallConn(); err != nil {
-		return s, err
-	}
-	err = control(s.raw, func(fd int) error {
-		var st unix.Stat_t
-		err := unix.Fstat(fd, &st)
-		s.ino = uint32(st.Ino)
-		return os.NewSyscallError("fstat", err)
-	})
-	return s, err
-}
-
 // useLocked makes s the socket of the listener, on which listen(2) has been
 // called for a backlog of n.
 func (l *Listener) useLocked(s socket, n int) {
 	l.ln, l.raw, l.file = s.ln, s.raw, s.file
 	l.socket.Store(s.ino)
 	l.asked, l.effective = n, effectiveOf(n)
-}
-
-// Adopt makes a Listener of a listening Unix stream socket that somebody else
-// opened, as a service manager does. The descriptor is duplicated; the caller
-// closes f. The file of the socket is not ours: it is never removed, and
-// Mode, Group and TrustDir of the options are ignored. If the backlog asked for
-// is larger than the socket has, it is raised; it is never lowered.
-func Adopt(f *os.File, o Options) (*Listener, error) {
-	if err := acceptable(f); err != nil {
-		return nil, fmt.Errorf("adopt %s: %w", f.Name(), err)
-	}
-	s, err := wrap(f)
-	if err != nil {
-		return nil, fmt.Errorf("adopt %s: %w", f.Name(), err)
-	}
-	l := &Listener{path: s.ln.Addr().String(), opts: o, inherited: true, done: make(chan struct{})}
-	l.useLocked(s, o.Backlog)
-	if _, limit, err := l.queueLocked(); err == nil {
-		if l.effective <= limit {
-			l.effective = limit
-			return l, nil
-		}
-	}
-	if err := l.listenLocked(o.Backlog); err != nil {
-		_ = l.Close() // the first error is the one that matters
-		return nil, fmt.Errorf("adopt %s: %w", f.Name(), err)
-	}
-	return l, nil
-}
-
-// acceptable says what is wrong with f as a listening Unix stream socket.
-func acceptable(f *os.File) error {
-	raw, err := f.SyscallConn()
-	if err != nil {
-		return err
-	}
-	return control(raw, func(fd int) error {
-		for _, want := range []struct {
-			option, value int
-			otherwise     string
-		}{
-			{unix.SO_DOMAIN, unix.AF_UNIX, "not a Unix socket"},
-			{unix.SO_TYPE, unix.SOCK_STREAM, "not a stream socket"},
-			{unix.SO_ACCEPTCONN, 1, "not a listening socket"},
-		} {
-			value, err := unix.GetsockoptInt(fd, unix.SOL_SOCKET, want.option)
-			if err != nil {
-				return os.NewSyscallError("getsockopt", err)
-			}
-			if value != want.value {
-				return errors.New(want.otherwise)
-			}
-		}
-		return nil
-	})
 }
 
 // Inherited says whether the socket was adopted.
@@ -247,6 +125,14 @@ func (l *Listener) Accept() (net.Conn, error) {
 // AcceptUnix waits for the next client and returns its connection, which the
 // caller closes. Close wakes it with an error that matches net.ErrClosed.
 func (l *Listener) AcceptUnix() (*net.UnixConn, error) {
+	c, err := l.accept()
+	if err == nil {
+		l.sample()
+	}
+	return c, err
+}
+
+func (l *Listener) accept() (*net.UnixConn, error) {
 	for {
 		l.mu.Lock()
 		ln, old := l.ln, l.old
@@ -258,12 +144,8 @@ func (l *Listener) AcceptUnix() (*net.UnixConn, error) {
 			continue
 		}
 		c, err := ln.AcceptUnix()
-		if err == nil {
-			l.sample()
-			return c, nil
-		}
 		if !errors.Is(err, os.ErrDeadlineExceeded) {
-			return nil, err
+			return c, err
 		}
 		// Rebind has put another socket in the place of this one.
 	}
@@ -306,15 +188,4 @@ func (l *Listener) Close() error {
 
 func (l *Listener) fail(op string, err error) error {
 	return fmt.Errorf("%s %s: %w", op, l.path, err)
-}
-
-// control runs f on the descriptor behind raw, which cannot be closed
-// meanwhile, and returns whichever error there is.
-func control(raw syscall.RawConn, f func(fd int) error) error {
-	var inner error
-	err := raw.Control(func(fd uintptr) { inner = f(int(fd)) })
-	if err != nil {
-		return err
-	}
-	return inner
 }

@@ -33,7 +33,8 @@ func (l *Listener) queueLocked() (now, limit int, err error) {
 	return l.meter.ask(l.socket.Load())
 }
 
-// sample is called after a client was accepted, which thereby counts.
+// sample notes how many wait right after a client was accepted, who waited
+// together with them and so counts.
 func (l *Listener) sample() {
 	if l.meter.due() {
 		l.meter.sample(l.socket.Load())
@@ -41,9 +42,9 @@ func (l *Listener) sample() {
 }
 
 // The kernel looks for a socket by walking all Unix sockets of the network
-// namespace, so a question costs microseconds on a quiet machine and far more
-// beside ten thousand connections. Sampling therefore takes at most one part in
-// restShare of the time.
+// namespace, so a question takes microseconds on a quiet machine and most of a
+// millisecond beside ten thousand connections. After each sample none is taken
+// for restShare times as long as it took.
 const restShare = 20
 
 // meter asks for the depth of one listener's accept queue and keeps the peak.
@@ -62,13 +63,14 @@ func (m *meter) due() bool { return int64(time.Since(start)) >= m.next.Load() }
 
 func (m *meter) sample(socket uint32) {
 	began := time.Since(start)
-	now, _, err := m.ask(socket)
+	now, limit, err := m.ask(socket)
 	ended := time.Since(start)
 	rest := restShare * (ended - began)
 	if err != nil {
 		rest = max(rest, time.Second)
 	} else {
-		m.seen(now + 1)
+		// One more than now, unless the queue has filled up again behind it.
+		m.seen(max(now, min(now, limit)+1))
 	}
 	m.next.Store(int64(ended + rest))
 }

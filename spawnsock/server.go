@@ -3,6 +3,7 @@
 package spawnsock
 
 import (
+	"container/list"
 	"context"
 	"errors"
 	"maps"
@@ -15,9 +16,11 @@ import (
 // ErrServerClosed is what Serve returns after Shutdown or Close.
 var ErrServerClosed = errors.New("spawnsock: server closed")
 
-// DefaultMaxPending is the cap on silent connections of a Server that names
-// none.
-const DefaultMaxPending = 1024
+// What a Server does about silent connections if its fields are zero.
+const (
+	DefaultMaxPending   = 1024
+	DefaultPendingGrace = time.Second
+)
 
 // Server accepts connections and runs Handler on each, in a goroutine of its
 // own. The zero value with a Handler works. The fields must not change once
@@ -34,6 +37,13 @@ type Server struct {
 	// negative number no cap.
 	MaxPending int
 
+	// PendingGrace is how long a connection may be silent while others wait at
+	// the cap: the oldest that is past it is closed to make room, so that
+	// silent clients cannot keep everybody out. Below the cap it has no effect;
+	// a deadline for the request is the handler's business. Zero means
+	// DefaultPendingGrace; a negative time lets nobody go.
+	PendingGrace time.Duration
+
 	// AcceptError, if set, is told of each accept that failed and how long the
 	// server will hold off; it is called from Serve and must not block.
 	AcceptError func(err error, pause time.Duration)
@@ -43,9 +53,10 @@ type Server struct {
 
 	mu        sync.Mutex
 	listeners map[*Listener]struct{}
-	conns     map[*net.UnixConn]bool // true: has not asked for anything yet
-	pending   int
+	conns     map[*net.UnixConn]*list.Element // its place in silent; nil once it has asked
+	silent    list.List                       // of silentConn, the oldest first
 	accepted  uint64
+	dropped   uint64
 	errors    map[string]uint64
 	ctx       context.Context // of all handlers
 	cancel    context.CancelFunc
@@ -54,11 +65,17 @@ type Server struct {
 	wake      chan struct{} // closed at the next of these; nil if nobody waits
 }
 
+type silentConn struct {
+	conn  *net.UnixConn
+	since time.Time
+}
+
 // Stats is what a Server has done so far and is doing.
 type Stats struct {
 	Accepted     uint64            // connections since the start
 	Open         int               // connections whose handler runs
 	Pending      int               // of these, the ones that have not asked for anything
+	Dropped      uint64            // silent connections closed to make room
 	AcceptErrors map[string]uint64 // by kind: the name of the errno, such as "EMFILE"
 }
 
@@ -79,10 +96,11 @@ func (s *Server) Serve(l *Listener) error {
 			return err
 		}
 		freed := s.given()
-		c, err := l.AcceptUnix()
+		c, err := l.accept()
 		if err == nil {
 			hold = 0
 			s.start(ctx, c)
+			l.sample() // after the start: it costs this client nothing
 			continue
 		}
 		if s.stopped() {
@@ -107,7 +125,7 @@ func (s *Server) add(l *Listener) (context.Context, error) {
 	}
 	if s.listeners == nil {
 		s.listeners = make(map[*Listener]struct{})
-		s.conns = make(map[*net.UnixConn]bool)
+		s.conns = make(map[*net.UnixConn]*list.Element)
 		s.errors = make(map[string]uint64)
 		s.ctx, s.cancel = context.WithCancel(context.Background())
 	}
@@ -130,8 +148,7 @@ func (s *Server) start(ctx context.Context, c *net.UnixConn) {
 		_ = c.Close() // nothing was said yet
 		return
 	}
-	s.conns[c] = true
-	s.pending++
+	s.conns[c] = s.silent.PushBack(silentConn{c, time.Now()})
 	s.accepted++
 	s.mu.Unlock()
 	// The goroutine ends with its handler; Shutdown waits for it.
@@ -152,9 +169,7 @@ func (s *Server) serve(ctx context.Context, c *net.UnixConn) {
 func (s *Server) done(c *net.UnixConn) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.conns[c] {
-		s.pending--
-	}
+	s.heardLocked(c)
 	delete(s.conns, c)
 	s.giveLocked()
 }
@@ -164,11 +179,21 @@ func (s *Server) done(c *net.UnixConn) {
 func (s *Server) Asked(c *net.UnixConn) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.conns[c] {
-		s.conns[c] = false
-		s.pending--
+	if s.heardLocked(c) {
 		s.giveLocked()
 	}
+}
+
+// heardLocked takes c out of the silent connections, and says whether it was
+// one.
+func (s *Server) heardLocked(c *net.UnixConn) bool {
+	place := s.conns[c]
+	if place == nil {
+		return false
+	}
+	s.silent.Remove(place)
+	s.conns[c] = nil
+	return true
 }
 
 // Nudge makes a server that holds off for lack of descriptors or memory try
@@ -187,7 +212,8 @@ func (s *Server) Stats() Stats {
 	return Stats{
 		Accepted:     s.accepted,
 		Open:         len(s.conns),
-		Pending:      s.pending,
+		Pending:      s.silent.Len(),
+		Dropped:      s.dropped,
 		AcceptErrors: maps.Clone(s.errors),
 	}
 }
