@@ -1,0 +1,319 @@
+//go:build linux && (amd64 || arm64)
+
+package ptyexec
+
+import (
+	"strings"
+	"syscall"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+)
+
+// plan is one start: the child's steps, and the memory that they refer to by
+// address. It is always on the heap, because it gets registered in family.
+type plan struct {
+	call
+	child *child
+
+	steps    []step
+	execAt   int // index of the first exec step
+	chdirAt  int // index of the first chdir step
+	chdirs   int // number of chdir steps
+	text     []byte
+	full     [][]byte // earlier values of text, kept alive
+	pointers []uintptr
+	groups   []uint32
+	noFile   unix.Rlimit
+}
+
+var (
+	require = errnoSet{}
+	ignore  = errnoSet{^uint64(0), ^uint64(0)}
+
+	// tryNext are the errors after which execvp(3) tries the next directory.
+	tryNext = setOf(unix.ENOENT, unix.ENOTDIR, unix.EACCES, unix.ENODEV,
+		unix.ESTALE, unix.ETIMEDOUT, unix.ENAMETOOLONG)
+)
+
+func setOf(errnos ...syscall.Errno) (s errnoSet) {
+	for _, e := range errnos {
+		s[e>>6] |= 1 << (e & 63)
+	}
+	return s
+}
+
+func (s errnoSet) has(e syscall.Errno) bool {
+	return e < 128 && s[e>>6]&(1<<(e&63)) != 0
+}
+
+// Memory that steps of every start refer to.
+var (
+	noSignals     uint64     // an empty signal set
+	defaultAction [4]uintptr // struct sigaction: SIG_DFL, no flags, empty mask
+	oomPath       = [...]byte{'/', 'p', 'r', 'o', 'c', '/', 's', 'e', 'l', 'f', '/',
+		'o', 'o', 'm', '_', 's', 'c', 'o', 'r', 'e', '_', 'a', 'd', 'j', 0}
+	oomNeutral = [...]byte{'0'}
+)
+
+// newPlan writes down the child's system calls. The order matters:
+//
+//   - setsid first: only a session leader can take a controlling terminal.
+//   - What needs the rights of this process comes before those are given up:
+//     the score for the OOM killer, the limit.
+//   - setgroups, setgid, setuid: after setuid the other two would be refused,
+//     and a setgid before setgroups would leave the old groups in between.
+//   - chdir after that, so that the new user's rights decide.
+//   - dup3 overwrites 0, 1, 2. Its sources are all 3 or above, so none is
+//     lost, and it comes late because the OOM step borrows descriptor 0.
+//   - TIOCSCTTY with argument 0, which never steals a terminal from another session.
+//   - close_range once no other descriptor is needed; it marks what exec shall
+//     close, and catches what other code in this process opened without O_CLOEXEC.
+//   - The signal mask last: from here on a signal may kill the child, and may not
+//     before, as the rest of the list would be left undone.
+//   - exec, once for each candidate.
+func newPlan(s *Spec, d *descriptors) *plan {
+	p := &plan{child: &child{pidfd: -1}}
+	p.prepare()
+	p.steps = make([]step, 0, 32)
+	p.text = make([]byte, 0, textSize(s))
+
+	p.add(require, unix.SYS_SETSID)
+	p.addInherited()
+	if s.Umask != nil {
+		p.add(require, unix.SYS_UMASK, uintptr(*s.Umask))
+	}
+	if s.Credential != nil {
+		p.addCredential(s.Credential)
+	}
+	p.addChdir(s)
+	for fd, source := range d.stdio {
+		p.add(require, unix.SYS_DUP3, uintptr(source), uintptr(fd), 0)
+	}
+	switch {
+	case s.Terminal != nil:
+		p.add(require, unix.SYS_IOCTL, uintptr(d.terminal), unix.TIOCSCTTY, 0)
+	case s.AdoptTerminal:
+		p.add(ignore, unix.SYS_IOCTL, 0, unix.TIOCSCTTY, 0)
+	}
+	p.add(require, unix.SYS_CLOSE_RANGE, 3, uintptr(^uint32(0)), unix.CLOSE_RANGE_CLOEXEC)
+	p.add(require, unix.SYS_RT_SIGPROCMASK, unix.SIG_SETMASK, addr(&noSignals), 0, 8)
+	p.addExec(s)
+
+	p.first = addr(&p.steps[0])
+	return p
+}
+
+func addr[T any](p *T) uintptr { return uintptr(unsafe.Pointer(p)) }
+
+func (p *plan) add(pass errnoSet, nr uintptr, args ...uintptr) *step {
+	p.steps = append(p.steps, step{nr: nr, pass: pass, advance: stepSize})
+	st := &p.steps[len(p.steps)-1]
+	copy(st.args[:], args)
+	return st
+}
+
+// addInherited undoes what the program would otherwise inherit from the way this
+// process was started or from what the Go runtime did to it.
+func (p *plan) addInherited() {
+	for set := ignoredSignals(); set != 0; set &= set - 1 {
+		sig := trailingSignal(set)
+		p.add(require, unix.SYS_RT_SIGACTION, sig, addr(&defaultAction), 0, 8)
+	}
+	if limit, ok := startLimit(); ok {
+		p.noFile = limit
+		p.add(require, unix.SYS_PRLIMIT64, 0, unix.RLIMIT_NOFILE, addr(&p.noFile), 0)
+	}
+	if oomScored() {
+		// The steps' arguments are fixed, so the descriptor that open returns
+		// must be known: 0 is the lowest once it is closed. All of it may fail, as
+		// lowering a score takes CAP_SYS_RESOURCE.
+		at := unix.AT_FDCWD
+		p.add(ignore, unix.SYS_CLOSE, 0)
+		p.add(ignore, unix.SYS_OPENAT, uintptr(at), addr(&oomPath), unix.O_WRONLY|unix.O_CLOEXEC)
+		p.add(ignore, unix.SYS_WRITE, 0, addr(&oomNeutral), uintptr(len(oomNeutral)))
+	}
+}
+
+// addCredential changes the identity. That the child shares the memory of this
+// process is safe nevertheless: on a change of uid the kernel first marks the
+// memory as not dumpable, so that the new user cannot trace the child.
+func (p *plan) addCredential(c *Credential) {
+	var groups uintptr
+	if len(c.Groups) > 0 {
+		p.groups = append(p.groups, c.Groups...)
+		groups = addr(&p.groups[0])
+	}
+	p.add(require, unix.SYS_SETGROUPS, uintptr(len(p.groups)), groups)
+	gid, uid := uintptr(c.GID), uintptr(c.UID)
+	p.add(require, unix.SYS_SETRESGID, gid, gid, gid)
+	p.add(require, unix.SYS_SETRESUID, uid, uid, uid)
+}
+
+// addChdir tries Dir, then each fallback; the first that works skips the others.
+func (p *plan) addChdir(s *Spec) {
+	p.chdirAt = len(p.steps)
+	if s.Dir == "" {
+		return
+	}
+	p.chdirs = 1 + len(s.Fallback)
+	p.add(ignore, unix.SYS_CHDIR, p.cstring(s.Dir))
+	for _, dir := range s.Fallback {
+		p.add(ignore, unix.SYS_CHDIR, p.cstring(dir))
+	}
+	for i := range p.chdirs {
+		p.steps[p.chdirAt+i].advance = uintptr(p.chdirs-i) * stepSize
+	}
+	p.steps[len(p.steps)-1].pass = require
+}
+
+func (p *plan) addExec(s *Spec) {
+	args := s.Args
+	if len(args) == 0 {
+		args = []string{s.Program}
+	}
+	p.pointers = make([]uintptr, 0, len(args)+len(s.Env)+2)
+	for _, arg := range args {
+		p.pointers = append(p.pointers, p.cstring(arg))
+	}
+	p.pointers = append(p.pointers, 0)
+	env := len(p.pointers)
+	for _, v := range s.Env {
+		p.pointers = append(p.pointers, p.cstring(v))
+	}
+	p.pointers = append(p.pointers, 0)
+
+	p.execAt = len(p.steps)
+	argv, envp := addr(&p.pointers[0]), addr(&p.pointers[env])
+	for dir := range candidates(s) {
+		p.add(tryNext, unix.SYS_EXECVE, p.cstring(dir, s.Program), argv, envp)
+	}
+	p.steps[len(p.steps)-1].pass = require
+}
+
+// cstring stores the joined parts with a NUL behind and returns their address.
+func (p *plan) cstring(parts ...string) uintptr {
+	n := 1
+	for _, part := range parts {
+		n += len(part)
+	}
+	if cap(p.text)-len(p.text) < n {
+		// To grow text would move what is in it.
+		p.full = append(p.full, p.text)
+		p.text = make([]byte, 0, max(n, 4096))
+	}
+	at := len(p.text)
+	for _, part := range parts {
+		p.text = append(p.text, part...)
+	}
+	p.text = append(p.text, 0)
+	return addr(&p.text[at])
+}
+
+// textSize returns how much room the strings of s take, but for the candidates.
+func textSize(s *Spec) int {
+	n := 256 + len(s.Dir) + len(s.Program)
+	for _, arg := range s.Args {
+		n += len(arg) + 1
+	}
+	for _, v := range s.Env {
+		n += len(v) + 1
+	}
+	return n
+}
+
+// checkStrings refuses what no C string can hold.
+func checkStrings(s *Spec) error {
+	for _, list := range [][]string{{s.Program}, s.Args, s.Env} {
+		for _, v := range list {
+			if strings.IndexByte(v, 0) >= 0 {
+				return &StartError{Op: "exec", Path: s.Program, Err: unix.EINVAL}
+			}
+		}
+	}
+	for _, list := range [][]string{{s.Dir}, s.Fallback} {
+		for _, v := range list {
+			if strings.IndexByte(v, 0) >= 0 {
+				return &StartError{Op: "chdir", Path: v, Err: unix.EINVAL}
+			}
+		}
+	}
+	return nil
+}
+
+// failure returns why the child gave up, or nil if it did not.
+func (p *plan) failure(s *Spec) error {
+	if p.stopped == 0 {
+		return nil
+	}
+	at := int((p.stopped - p.first) / stepSize)
+	st := &p.steps[at]
+	e := &StartError{Op: stepName(st.nr), Err: syscall.Errno(st.errno)}
+	switch st.nr {
+	case unix.SYS_CHDIR:
+		e.Path, e.Err = s.Dir, syscall.Errno(p.steps[p.chdirAt].errno)
+	case unix.SYS_EXECVE:
+		e.Path, e.Err = s.Program, worst(p.steps[p.execAt:at+1])
+	}
+	return e
+}
+
+// worst picks, as execvp(3) does, the one error to report for a search: what
+// stopped it early, else that something was found but not permitted,
+// else that nothing was found.
+func worst(execs []step) syscall.Errno {
+	last := syscall.Errno(execs[len(execs)-1].errno)
+	if !tryNext.has(last) {
+		return last
+	}
+	result := last
+	for i := range execs {
+		switch syscall.Errno(execs[i].errno) {
+		case unix.EACCES:
+			return unix.EACCES
+		case unix.ENOENT:
+			result = unix.ENOENT
+		}
+	}
+	return result
+}
+
+func stepName(nr uintptr) string {
+	switch nr {
+	case unix.SYS_SETSID:
+		return "setsid"
+	case unix.SYS_RT_SIGACTION, unix.SYS_RT_SIGPROCMASK:
+		return "reset signals"
+	case unix.SYS_PRLIMIT64:
+		return "set limit"
+	case unix.SYS_SETGROUPS:
+		return "setgroups"
+	case unix.SYS_SETRESGID:
+		return "setgid"
+	case unix.SYS_SETRESUID:
+		return "setuid"
+	case unix.SYS_CHDIR:
+		return "chdir"
+	case unix.SYS_DUP3:
+		return "dup"
+	case unix.SYS_IOCTL:
+		return "terminal"
+	case unix.SYS_CLOSE_RANGE:
+		return "close_range"
+	}
+	return "exec"
+}
+
+// dir returns the directory that the child entered.
+func (p *plan) dir(s *Spec) string {
+	for i := range p.chdirs {
+		if p.steps[p.chdirAt+i].errno != 0 {
+			continue
+		}
+		if i == 0 {
+			return s.Dir
+		}
+		return s.Fallback[i-1]
+	}
+	return ""
+}

@@ -1,0 +1,98 @@
+//go:build linux && (amd64 || arm64)
+
+package ptyexec
+
+import (
+	"sync/atomic"
+	"syscall"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+)
+
+// step is one system call that the child makes between clone and exec, and what
+// came of it. The child walks a list of them in assembly and runs no Go.
+type step struct {
+	nr      uintptr
+	args    [6]uintptr
+	advance uintptr  // bytes to the step that follows success
+	pass    errnoSet // errors after which the child goes on with the next step
+	errno   uintptr  // written by the child
+}
+
+const stepSize = unsafe.Sizeof(step{})
+
+// errnoSet is a set of the error numbers 0 to 127.
+type errnoSet [2]uint64
+
+// cloneArgs is struct clone_args of clone3(2), its first version.
+type cloneArgs struct {
+	flags, pidfd, childTID, parentTID, exitSignal, stack, stackSize, tls uint64
+}
+
+// call is what one vfork reads and writes. It must live on the heap, where
+// nothing moves, and stay reachable until vfork has returned. The fields from
+// cancelled on may be written by the kernel or the child, so Go reads
+// them only atomically or after vfork has returned.
+type call struct {
+	clone cloneArgs
+	first uintptr // address of the first step
+	mask  uint64  // the thread's signal mask, put back by the parent
+
+	cancelled uint32  // not 0: the child makes no further step
+	pidfd     int32   // written by the kernel before the child runs
+	pid       int32   // the same, and after pidfd; 0 until then
+	stopped   uintptr // address of the step at which the child gave up
+}
+
+// prepare fills in everything vfork needs but the list of steps.
+//
+// CLONE_PIDFD and CLONE_PARENT_SETTID make the child known here before it has
+// run, so that another goroutine can end a start that hangs, and the
+// reaper of orphans can tell the child from a stranger.
+func (c *call) prepare() {
+	c.clone = cloneArgs{
+		flags: unix.CLONE_VM | unix.CLONE_VFORK | unix.CLONE_PIDFD |
+			unix.CLONE_PARENT_SETTID | unix.CLONE_CLEAR_SIGHAND,
+		pidfd:      uint64(uintptr(unsafe.Pointer(&c.pidfd))),
+		parentTID:  uint64(uintptr(unsafe.Pointer(&c.pid))),
+		exitSignal: uint64(unix.SIGCHLD),
+	}
+	c.pidfd = -1
+}
+
+// launch clones the child and returns its pid, or a negative error number, once
+// the child has exec'd or is gone.
+//
+// The scheduler is told as for any blocking system call, so that a child that
+// is stuck in exec holds up this thread and nothing else. vfork blocks all
+// signals before the clone and puts the mask back before exitsyscall,
+// after which the goroutine may go on in another thread.
+//
+//go:nosplit
+//go:norace
+func (c *call) launch() int {
+	entersyscall()
+	r := vfork(c)
+	exitsyscall()
+	return r
+}
+
+// cancel makes the child give up: at its next step, and by a kill if it is
+// already there. Either the child sees cancelled, or cancel sees the pid.
+func (c *call) cancel() {
+	atomic.StoreUint32(&c.cancelled, 1)
+	if atomic.LoadInt32(&c.pid) != 0 {
+		// The only failure is that the child is gone already.
+		_ = unix.PidfdSendSignal(int(atomic.LoadInt32(&c.pidfd)), syscall.SIGKILL, nil, 0)
+	}
+}
+
+// vfork is in child_*.s.
+func vfork(c *call) int
+
+//go:linkname entersyscall runtime.entersyscall
+func entersyscall()
+
+//go:linkname exitsyscall runtime.exitsyscall
+func exitsyscall()
