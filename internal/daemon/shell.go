@@ -42,20 +42,23 @@ type shell struct {
 	ended bool
 }
 
-// serve waits for the shell's end and reports it.
+// serve waits for the shell's end and reports it. The shell gives up its place
+// before the client learns of the end, so that who starts the next one then
+// finds it free.
 func (s *shell) serve() {
 	d := s.daemon
-	defer d.unregister(s)
+	s.logStart()
 	s.reader.SetRecv(s.recvNow)
 	s.beginWatch()
 	status, err := s.process.Wait()
 	cause := s.finish(status)
+	d.unregister(s)
 	if err != nil {
 		d.log.Error("wait", "conn", s.id, "cause", err)
 		return // the client sees a lost status, never a wrong one
 	}
-	d.log.Info("exit", "conn", s.id, "uid", s.user.UID, "pid", s.process.PID(), "status", status.Shell(), "cause", cause.String())
 	_ = send(s.raw, s.goodbye(status, cause)) // a client that is gone needs no status
+	d.log.Info("exit", "conn", s.id, "uid", s.user.UID, "pid", s.process.PID(), "status", status.Shell(), "cause", cause.String())
 }
 
 // beginWatch handles what came in one piece with the request, then leaves the

@@ -101,8 +101,12 @@ func (cn *conn) spawn(ctx context.Context, spec ptyexec.Spec, who identity) (*sh
 		legacy: cn.legacy, reader: cn.reader,
 	}
 	cn.daemon.register(s)
-	cn.daemon.log.Info("start", "conn", s.id, "uid", who.user.UID, "pid", process.PID(), "tty", process.TTY(), "program", shortName(s.program))
 	return s, nil
+}
+
+// logStart comes after the answer: nobody has to wait for a line of log.
+func (s *shell) logStart() {
+	s.daemon.log.Info("start", "conn", s.id, "uid", s.user.UID, "pid", s.process.PID(), "tty", s.process.TTY(), "program", shortName(s.program))
 }
 
 // answerStarted sends the pid and the master of the pty, which is the client's
