@@ -27,7 +27,12 @@ type errnoSet [2]uint64
 
 // cloneArgs is struct clone_args of clone3(2), its first version.
 type cloneArgs struct {
-	flags, pidfd, childTID, parentTID, exitSignal, stack, stackSize, tls uint64
+	flags      uint64
+	pidfd      uint64
+	_          uint64 // child_tid
+	parentTID  uint64
+	exitSignal uint64
+	_, _, _    uint64 // stack, stack_size, tls
 }
 
 // call is what one vfork reads and writes. It must live on the heap, where
@@ -37,7 +42,8 @@ type cloneArgs struct {
 type call struct {
 	clone cloneArgs
 	first uintptr // address of the first step
-	mask  uint64  // the thread's signal mask, put back by the parent
+	//lint:ignore U1000 used by vfork
+	mask uint64 // the thread's signal mask, which the parent puts back
 
 	cancelled uint32  // not 0: the child makes no further step
 	pidfd     int32   // written by the kernel before the child runs
