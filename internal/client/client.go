@@ -8,9 +8,15 @@ import (
 
 // Run does what the options ask for and returns the exit status. The terminal is as
 // it was when Run returns.
-func Run(o *Options) int {
+func Run(o *Options) (status int) {
 	restoreQuit := defaultQuit()
 	r := &reporter{verbose: o.Verbose}
+	defer func() {
+		if p := recover(); p != nil {
+			r.restore()
+			status = r.failed(fail("internal error: ", panicText(p)))
+		}
+	}()
 	list, legacy := o.candidates()
 	legacy = legacy || o.Legacy
 	plan, f := planStreams(o, r)

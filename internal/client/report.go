@@ -22,6 +22,13 @@ type reporter struct {
 	terminal *tty.Terminal
 }
 
+// restore gives the terminal back as it was.
+func (r *reporter) restore() {
+	if r.terminal != nil {
+		r.terminal.Restore()
+	}
+}
+
 // line writes one message. That it cannot be written is nobody's business: the
 // exit status says the same.
 func (r *reporter) line(parts ...string) {

@@ -104,15 +104,9 @@ func (s *session) attach() int {
 	if err := s.startPumps(); err != nil {
 		return s.report.failed(fail("attach terminal: ", err.Error()))
 	}
-	defer s.restore()
+	defer s.report.restore()
 	s.enterRaw()
 	return s.finish()
-}
-
-func (s *session) restore() {
-	if s.streams.outer != nil {
-		s.streams.outer.Restore()
-	}
 }
 
 // enterRaw sets raw mode if there is somebody who types, and gives the pty the
@@ -135,11 +129,11 @@ func (s *session) finish() int {
 		}
 	}
 	if code := int(s.aborted.Load()); code != 0 {
-		s.restore()
+		s.report.restore()
 		return code
 	}
 	if err != nil {
-		s.restore()
+		s.report.restore()
 		return s.report.failed(fail("connection ", s.conn.path, ": ", lostCause(err), " before the exit status arrived"))
 	}
 	return status

@@ -30,11 +30,13 @@ type relay struct {
 // which prints the stacks of all goroutines. The result undoes that, for
 // os/signal to take over.
 func defaultQuit() (undo func()) {
-	var old, none [4]uintptr // struct kernel_sigaction, all zero is SIG_DFL
+	var old, none [4]uintptr
 	rtSigaction(unix.SIGQUIT, &none, &old)
 	return func() { rtSigaction(unix.SIGQUIT, &old, nil) }
 }
 
+// rtSigaction is rt_sigaction(2). Its struct is opaque here but for this: all
+// zero is SIG_DFL.
 func rtSigaction(sig unix.Signal, set, old *[4]uintptr) {
 	_, _, _ = unix.RawSyscall6(unix.SYS_RT_SIGACTION, uintptr(sig),
 		uintptr(unsafe.Pointer(set)), uintptr(unsafe.Pointer(old)), 8, 0, 0)
@@ -118,25 +120,28 @@ func (r *relay) whileDraining(sig unix.Signal) {
 // suspend gives the terminal back as it was, stops, and takes it again when
 // somebody continues us.
 func (r *relay) suspend() {
-	r.session.restore()
+	r.session.report.restore()
 	r.stop()
 	r.session.enterRaw()
 }
 
-// stop stops the process the way the caller's shell expects. The signal goes
-// to this very thread: then it acts before the system call returns.
+// stop stops the process the way the caller's shell expects. os/signal cannot
+// give SIGTSTP its default action back, so that is done below it. The signal
+// goes to this very thread: then it acts before the system call returns. In an
+// orphaned process group, where nobody could continue us, the kernel drops it.
 func (r *relay) stop() {
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
-	signal.Reset(unix.SIGTSTP)
+	var caught, none [4]uintptr
+	rtSigaction(unix.SIGTSTP, &none, &caught)
 	_ = unix.Tgkill(unix.Getpid(), unix.Gettid(), unix.SIGTSTP)
-	signal.Notify(r.ch, unix.SIGTSTP)
+	rtSigaction(unix.SIGTSTP, &caught, nil)
 }
 
 // endOnPanic keeps a bug in one goroutine from leaving the terminal raw.
 func (s *session) endOnPanic() {
 	if p := recover(); p != nil {
-		s.restore()
+		s.report.restore()
 		s.report.line("internal error: ", panicText(p))
 		s.abort(statusFailure)
 	}
