@@ -13,7 +13,7 @@ func Run(o *Options) (status int) {
 	r := &reporter{verbose: o.Verbose}
 	defer func() {
 		if p := recover(); p != nil {
-			r.restore()
+			r.release()
 			status = r.failed(fail("internal error: ", panicText(p)))
 		}
 	}()

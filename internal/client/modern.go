@@ -177,7 +177,7 @@ func (m modern) signal(sig unix.Signal) {
 }
 
 func (m modern) giveUp(sig unix.Signal) {
-	m.report.restore()
+	m.report.release()
 	m.report.line("signal ", unix.SignalName(sig), ": the daemon does not answer")
 	m.abort(statusFailure)
 }

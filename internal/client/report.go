@@ -22,10 +22,10 @@ type reporter struct {
 	terminal *tty.Terminal
 }
 
-// restore gives the terminal back as it was.
-func (r *reporter) restore() {
+// release gives the terminal back as it was, for good.
+func (r *reporter) release() {
 	if r.terminal != nil {
-		r.terminal.Restore()
+		r.terminal.Release()
 	}
 }
 

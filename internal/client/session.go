@@ -104,7 +104,7 @@ func (s *session) attach() int {
 	if err := s.startPumps(); err != nil {
 		return s.report.failed(fail("attach terminal: ", err.Error()))
 	}
-	defer s.report.restore()
+	defer s.report.release()
 	s.enterRaw()
 	return s.finish()
 }
@@ -129,11 +129,11 @@ func (s *session) finish() int {
 		}
 	}
 	if code := int(s.aborted.Load()); code != 0 {
-		s.report.restore()
+		s.report.release()
 		return code
 	}
 	if err != nil {
-		s.report.restore()
+		s.report.release()
 		return s.report.failed(fail("connection ", s.conn.path, ": ", lostCause(err), " before the exit status arrived"))
 	}
 	return status

@@ -120,7 +120,9 @@ func (r *relay) whileDraining(sig unix.Signal) {
 // suspend gives the terminal back as it was, stops, and takes it again when
 // somebody continues us.
 func (r *relay) suspend() {
-	r.session.report.restore()
+	if t := r.session.streams.outer; t != nil {
+		t.Restore()
+	}
 	r.stop()
 	r.session.enterRaw()
 }
@@ -141,7 +143,7 @@ func (r *relay) stop() {
 // endOnPanic keeps a bug in one goroutine from leaving the terminal raw.
 func (s *session) endOnPanic() {
 	if p := recover(); p != nil {
-		s.report.restore()
+		s.report.release()
 		s.report.line("internal error: ", panicText(p))
 		s.abort(statusFailure)
 	}

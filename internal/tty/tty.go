@@ -30,6 +30,7 @@ type Terminal struct {
 	saved unix.Termios // as before raw mode
 	set   unix.Termios // as raw mode was set
 	raw   bool
+	over  bool // Release has been called
 }
 
 // Open reads the settings of the terminal at fd, or answers nil if fd is no
@@ -74,7 +75,7 @@ func (t *Terminal) Foreground() bool {
 func (t *Terminal) Raw(keepOutput bool) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if !t.Foreground() {
+	if t.over || !t.Foreground() {
 		t.raw = false
 		return
 	}
@@ -93,13 +94,23 @@ func (t *Terminal) Raw(keepOutput bool) {
 func (t *Terminal) Restore() {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if !t.raw {
-		return
-	}
-	t.raw = false
-	if t.Foreground() {
+	t.restore()
+}
+
+// Release restores for good: Raw does nothing from then on, whoever calls it.
+func (t *Terminal) Release() {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.restore()
+	t.over = true
+}
+
+// restore is called with the mutex held.
+func (t *Terminal) restore() {
+	if t.raw && t.Foreground() {
 		_ = ioctl(t.fd, unix.TCSETS2, unsafe.Pointer(&t.saved)) // the terminal may be gone
 	}
+	t.raw = false
 }
 
 // IsRaw reports whether raw mode is on by our doing.
