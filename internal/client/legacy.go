@@ -4,6 +4,7 @@ import (
 	"os"
 	"strconv"
 	"strings"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -17,22 +18,27 @@ type oldDialect struct{ *session }
 
 // request sends one message after the other, as the original client does.
 func (d oldDialect) request() *failure {
+	if d.options.User != "" {
+		return fail("user ", d.options.User, ": the old dialect has no request for another user")
+	}
 	fds := []int{0, 1, 2}
 	if d.streams.pty {
 		if err := d.makePty(fds); err != nil {
 			return fail("open pty: ", err.Error())
 		}
 	}
-	b, err := d.commands()
-	if err == nil {
-		err = wire.Send(d.conn.fd, b)
-	}
-	if err == nil {
+	w := commandWriter{fd: d.conn.fd}
+	d.commands(&w)
+	w.flush()
+	if w.err == nil {
 		// A write of its own: the descriptors belong to the bytes of GO.
-		err = wire.Send(d.conn.fd, wire.AppendLegacyGo(nil), fds...)
+		w.err = wire.Send(d.conn.fd, wire.AppendLegacyGo(nil), fds...)
 	}
-	if err != nil {
-		return unsendable(err)
+	if w.err == unix.EAGAIN {
+		return fail("send request: ", d.conn.path, ": the daemon does not read")
+	}
+	if w.err != nil {
+		return unsendable(w.err)
 	}
 	return nil
 }
@@ -59,34 +65,56 @@ func (d oldDialect) makePty(fds []int) error {
 	return nil
 }
 
-// commands are all messages before GO, in the order of the original client.
-func (d oldDialect) commands() ([]byte, error) {
-	o := d.options
-	var b []byte
-	var err error
-	add := func(c wire.LegacyCommand, s string) {
-		if err == nil {
-			b, err = wire.AppendLegacyString(b, c, s)
-		}
+// atomicWrite is the most that the kernel takes into a Unix socket in one piece.
+const atomicWrite = 32 << 10
+
+// commandWriter sends commands with few system calls and none of them in two
+// pieces: the original daemon takes what one read(2) gives it for a whole
+// header or payload. The first error stays in err, and nothing follows it.
+type commandWriter struct {
+	fd  int
+	b   []byte
+	err error
+}
+
+func (w *commandWriter) text(c wire.LegacyCommand, s string) {
+	if len(w.b)+len(s) > atomicWrite-16 {
+		w.flush()
 	}
+	if w.err == nil {
+		w.b, w.err = wire.AppendLegacyString(w.b, c, s)
+	}
+}
+
+func (w *commandWriter) flush() {
+	if w.err == nil {
+		w.err = wire.Send(w.fd, w.b)
+	}
+	w.b = w.b[:0]
+}
+
+// commands writes all messages before GO, in the order of the original client.
+func (d oldDialect) commands(w *commandWriter) {
+	o := d.options
 	for _, v := range legacyEnvironment(o) {
-		add(wire.LegacySetEnv, v)
+		w.text(wire.LegacySetEnv, v)
 	}
 	if o.Shell != "" {
-		add(wire.LegacySetExec, o.Shell)
-		add(wire.LegacyAddArg, o.Shell)
+		// A login shell like the daemon's own, told in the way that all shells know.
+		w.text(wire.LegacySetExec, o.Shell)
+		w.text(wire.LegacyAddArg, "-"+o.Shell[strings.LastIndexByte(o.Shell, '/')+1:])
 	}
 	for _, a := range legacyArguments(o) {
-		add(wire.LegacyAddArg, a)
+		w.text(wire.LegacyAddArg, a)
 	}
 	dir, _ := workingDirectory(o)
-	add(wire.LegacyChdir, "/Volumes/SystemRoot"+dir)
-	b = wire.AppendLegacySetUIDGID(b, uint32(unix.Getuid()), uint32(unix.Getgid()))
-	return b, err
+	w.text(wire.LegacyChdir, "/Volumes/SystemRoot"+dir)
+	w.flush()
+	w.b = wire.AppendLegacySetUIDGID(w.b, uint32(unix.Getuid()), uint32(unix.Getgid()))
 }
 
 // legacyEnvironment is the container's own path and home, then ours but for
-// those.
+// those. What -e sets comes last and counts.
 func legacyEnvironment(o *Options) []string {
 	env := []string{
 		"PATH=/usr/bin:/bin:/usr/sbin:/sbin:/usr/local/bin",
@@ -94,8 +122,10 @@ func legacyEnvironment(o *Options) []string {
 		"HOME=/Users/" + loginName(o),
 	}
 	for _, v := range o.Environ {
-		switch name, _, _ := strings.Cut(v, "="); name {
-		case "PATH", "TMPDIR", "HOME":
+		name, _, _ := strings.Cut(v, "=")
+		switch {
+		case name == "PATH", name == "TMPDIR", name == "HOME":
+		case o.CleanEnv && !sends(o, name):
 		default:
 			env = append(env, v)
 		}
@@ -139,12 +169,25 @@ func quote(s string) string {
 // started: the old dialect does not say.
 func (d oldDialect) started() *failure { return nil }
 
+// signal sends one signal on. The old dialect does not acknowledge it, but the
+// kernel tells whether the daemon has read it: one that hangs does not keep the
+// client from ending with TERM or HUP.
 func (d oldDialect) signal(sig unix.Signal) {
+	sent := sig
 	if !d.streams.pty && sig == unix.SIGINT {
 		// The original daemon signals the shell alone, which ignores SIGINT.
-		sig = unix.SIGTERM
+		sent = unix.SIGTERM
 	}
-	_ = wire.Send(d.conn.fd, wire.AppendLegacySignal(nil, uint32(sig))) // a lost daemon is noticed by the reader
+	_ = wire.Send(d.conn.fd, wire.AppendLegacySignal(nil, uint32(sent))) // a lost daemon is noticed by the reader
+	if sig != unix.SIGTERM && sig != unix.SIGHUP {
+		return
+	}
+	time.AfterFunc(ackTimeout, func() {
+		unread, err := unix.IoctlGetInt(d.conn.fd, unix.SIOCOUTQ)
+		if err == nil && unread > 0 && !d.ended.Load() {
+			modern(d).giveUp(sig)
+		}
+	})
 }
 
 // hangup: the shell learns it like from any terminal.

@@ -79,6 +79,10 @@ func (cn *conn) legacyIdentity(req *wire.LegacyRequest) (identity, error) {
 	if cn.cred.UID != 0 || cn.daemon.euid != 0 {
 		return identity{}, refuse("identity", "SETUIDGID "+strconv.Itoa(int(req.UID))+": not the peer's own identity", "")
 	}
+	// To setresuid(2) this number means "leave it as it is".
+	if none := ^uint32(0); req.UID == none || req.GID == none {
+		return identity{}, refuse("identity", "SETUIDGID: no such identity", "")
+	}
 	u := cn.daemon.userOf(req.UID)
 	groups, err := cn.daemon.users.Groups(u)
 	if err != nil {
