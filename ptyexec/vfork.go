@@ -70,15 +70,15 @@ func (c *call) prepare() {
 // launch clones the child and returns its pid, or a negative error number, once
 // the child has exec'd or is gone.
 //
-// The scheduler is told as for any blocking system call, so that a child that
-// is stuck in exec holds up this thread and nothing else. vfork blocks all
-// signals before the clone and puts the mask back before exitsyscall,
-// after which the goroutine may go on in another thread.
+// The scheduler gets the processor back at once, as vfork(2) always blocks for a
+// while: a child that is stuck in exec holds up this thread and nothing else.
+// vfork blocks all signals before the clone and puts the mask back
+// before exitsyscall, after which the goroutine may go on in another thread.
 //
 //go:nosplit
 //go:norace
 func (c *call) launch() int {
-	entersyscall()
+	entersyscallblock()
 	r := vfork(c)
 	exitsyscall()
 	return r
@@ -97,8 +97,8 @@ func (c *call) cancel() {
 // vfork is in child_*.s.
 func vfork(c *call) int
 
-//go:linkname entersyscall runtime.entersyscall
-func entersyscall()
+//go:linkname entersyscallblock runtime.entersyscallblock
+func entersyscallblock()
 
 //go:linkname exitsyscall runtime.exitsyscall
 func exitsyscall()
