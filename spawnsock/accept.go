@@ -48,10 +48,14 @@ func (l *Listener) wanted(cause error) (bool, error) {
 		return true, nil
 	}
 	l.mu.Lock()
-	raw := l.raw
+	f := l.now.f
 	l.mu.Unlock()
+	raw, err := f.SyscallConn()
+	if err != nil {
+		return false, err
+	}
 	waited := false
-	err := raw.Read(func(fd uintptr) bool {
+	err = raw.Read(func(fd uintptr) bool {
 		fds := []unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}
 		n, err := unix.Poll(fds, 0)
 		ready := n > 0 || err != nil

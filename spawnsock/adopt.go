@@ -19,7 +19,7 @@ func Adopt(f *os.File, o Options) (*Listener, error) {
 	if err := acceptable(f); err != nil {
 		return nil, fmt.Errorf("adopt %s: %w", f.Name(), err)
 	}
-	s, err := wrap(f)
+	s, err := wrapCopy(f)
 	if err != nil {
 		return nil, fmt.Errorf("adopt %s: %w", f.Name(), err)
 	}
@@ -36,6 +36,31 @@ func Adopt(f *os.File, o Options) (*Listener, error) {
 		return nil, fmt.Errorf("adopt %s: %w", f.Name(), err)
 	}
 	return l, nil
+}
+
+// wrapCopy makes a socket of a duplicate of f.
+func wrapCopy(f *os.File) (socket, error) {
+	raw, err := f.SyscallConn()
+	if err != nil {
+		return socket{}, err
+	}
+	copied := -1
+	err = control(raw, func(fd int) (err error) {
+		copied, err = unix.FcntlInt(uintptr(fd), unix.F_DUPFD_CLOEXEC, 3)
+		if err == nil {
+			err = unix.SetNonblock(copied, true) // before os.NewFile looks
+		}
+		return os.NewSyscallError("fcntl", err)
+	})
+	if err != nil {
+		return socket{}, err
+	}
+	dup := os.NewFile(uintptr(copied), f.Name())
+	s, err := wrap(dup)
+	if err != nil {
+		_ = dup.Close() // a duplicate
+	}
+	return s, err
 }
 
 // acceptable says what is wrong with f as a listening Unix stream socket.

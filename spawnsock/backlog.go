@@ -94,8 +94,8 @@ func (l *Listener) SetBacklog(n int) error {
 // listenLocked calls listen(2), a second time for a socket that listens
 // already, which changes its backlog and nothing else.
 func (l *Listener) listenLocked(n int) error {
-	err := control(l.raw, func(fd int) error {
-		return os.NewSyscallError("listen", unix.Listen(fd, askBacklog(n)))
+	err := l.now.control(func(fd int) error {
+		return listen(fd, Options{Backlog: n})
 	})
 	if err != nil {
 		return err

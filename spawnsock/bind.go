@@ -12,6 +12,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
+// A name that is there before its socket listens refuses its clients. So bind
+// and listen follow each other directly, or the name comes last.
+//
 // bind(2) makes the socket file with the mode of the socket itself (which
 // fchmod sets beforehand) less the umask, and with the group of the calling
 // thread. So there are three ways to a name that is right from the moment it
@@ -29,7 +32,8 @@ import (
 // errAside says that the socket must be bound under another name first.
 var errAside = errors.New("bind aside")
 
-// bindAt binds the socket fd to the place and returns the file's identity.
+// bindAt binds the socket fd to the place, has it listen and returns the file's
+// identity.
 func bindAt(fd int, p *place, o Options) (fileID, error) {
 	if err := os.NewSyscallError("fchmod", unix.Fchmod(fd, uint32(o.Mode.Perm()))); err != nil {
 		return fileID{}, err
@@ -39,7 +43,7 @@ func bindAt(fd int, p *place, o Options) (fileID, error) {
 	case p.address(p.base) == "":
 		err = errAside
 	case o.Group <= 0 && o.Mode&0o077 == 0:
-		err = bind(fd, p, p.base)
+		err = bindListen(fd, p, o)
 	default:
 		err = bindOnThread(fd, p, o)
 	}
@@ -56,6 +60,22 @@ func bind(fd int, p *place, name string) error {
 	return os.NewSyscallError("bind", unix.Bind(fd, &unix.SockaddrUnix{Name: p.address(name)}))
 }
 
+// bindListen binds to the true name and listens.
+func bindListen(fd int, p *place, o Options) error {
+	if err := bind(fd, p, p.base); err != nil {
+		return err
+	}
+	if err := listen(fd, o); err != nil {
+		_ = unix.Unlinkat(p.dir, p.base, 0) // the first error is the one that matters
+		return err
+	}
+	return nil
+}
+
+func listen(fd int, o Options) error {
+	return os.NewSyscallError("listen", unix.Listen(fd, askBacklog(o.Backlog)))
+}
+
 // bindOnThread binds on a thread whose umask and group concern nobody else.
 // The goroutine never unlocks it, so the thread ends with the goroutine.
 func bindOnThread(fd int, p *place, o Options) error {
@@ -69,7 +89,7 @@ func bindOnThread(fd int, p *place, o Options) error {
 			done <- errAside
 			return
 		}
-		done <- bind(fd, p, p.base)
+		done <- bindListen(fd, p, o)
 	}()
 	return <-done
 }
@@ -117,6 +137,9 @@ func bindAside(fd int, p *place, o Options) (err error) {
 	}
 	if err := unix.Fchmodat(p.dir, name, uint32(o.Mode.Perm()), 0); err != nil {
 		return os.NewSyscallError("chmod", err)
+	}
+	if err := listen(fd, o); err != nil {
+		return err
 	}
 	if err := unix.Linkat(p.dir, name, p.dir, p.base, 0); err != nil {
 		return os.NewSyscallError("link", err)

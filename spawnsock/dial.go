@@ -15,6 +15,10 @@ import (
 	"golang.org/x/sys/unix"
 )
 
+// refusedGrace is how long a refusal is not believed: a server that starts calls
+// bind and listen, and in between its clients are refused.
+const refusedGrace = 5 * time.Millisecond
+
 // Dial connects to the Unix stream socket at path, of any length. Where the
 // accept queue is full, net.Dial fails at once, whatever its timeout; Dial
 // tries again until there is a place or ctx is done. In the latter case the
@@ -25,20 +29,22 @@ import (
 // package spawnsock/dial.
 func Dial(ctx context.Context, path string) (*net.UnixConn, error) {
 	var d net.Dialer
-	pause := time.Millisecond
+	began, pause := time.Now(), time.Millisecond
 	for {
 		c, err := dialOnce(ctx, &d, path)
 		if err == nil {
 			return c, nil
 		}
-		if !errors.Is(err, unix.EAGAIN) {
-			return nil, fmt.Errorf("connect %s: %w", path, cause(err))
+		starting := errors.Is(err, unix.ECONNREFUSED) && time.Since(began) < refusedGrace
+		reason := cause(err)
+		if !starting && reason != ErrQueueFull {
+			return nil, fmt.Errorf("connect %s: %w", path, reason)
 		}
 		// There is nothing to wait on: poll, at moments of our own so that
 		// clients that came together do not come back together.
 		select {
 		case <-ctx.Done():
-			return nil, fmt.Errorf("connect %s: %w (%w)", path, ErrQueueFull, ctx.Err())
+			return nil, fmt.Errorf("connect %s: %w (%w)", path, reason, ctx.Err())
 		case <-time.After(pause/2 + rand.N(pause)):
 		}
 		pause = min(2*pause, 50*time.Millisecond)
@@ -64,15 +70,17 @@ func dialOnce(ctx context.Context, d *net.Dialer, path string) (*net.UnixConn, e
 	return c.(*net.UnixConn), nil
 }
 
-// cause takes what net wraps around an error number off again: our own message
-// names the path once.
+// cause takes what net wraps around an error number off again, as our own
+// message names the path, and calls a full queue by its name.
 func cause(err error) error {
 	var op *net.OpError
 	var call *os.SyscallError
-	if errors.As(err, &call) {
+	switch {
+	case errors.Is(err, unix.EAGAIN):
+		return ErrQueueFull
+	case errors.As(err, &call):
 		return call.Err
-	}
-	if errors.As(err, &op) {
+	case errors.As(err, &op):
 		return op.Err
 	}
 	return err

@@ -8,8 +8,6 @@ import (
 	"net"
 	"os"
 	"sync"
-	"sync/atomic"
-	"syscall"
 )
 
 var errClosed = net.ErrClosed
@@ -24,14 +22,11 @@ type Listener struct {
 	mu        sync.Mutex
 	closed    bool
 	done      chan struct{} // closed by Close
-	ln        *net.UnixListener
-	raw       syscall.RawConn
-	socket    atomic.Uint32       // the socket's inode number, by which sock_diag(7) finds it
-	old       []*net.UnixListener // replaced by Rebind, with clients in the queue
-	place     *place              // nil if inherited, like lock
+	now       socket
+	old       []socket // replaced by Rebind, with clients in the queue
+	place     *place   // nil if inherited, like lock
 	lock      *lock
-	file      fileID
-	watch     *os.File
+	watch     watch
 	asked     int
 	effective int
 
@@ -98,8 +93,7 @@ func (l *Listener) open() (err error) {
 // useLocked makes s the socket of the listener, on which listen(2) has been
 // called for a backlog of n.
 func (l *Listener) useLocked(s socket, n int) {
-	l.ln, l.raw, l.file = s.ln, s.raw, s.file
-	l.socket.Store(s.ino)
+	l.now = s
 	l.asked, l.effective = n, effectiveOf(n)
 }
 
@@ -135,7 +129,7 @@ func (l *Listener) AcceptUnix() (*net.UnixConn, error) {
 func (l *Listener) accept() (*net.UnixConn, error) {
 	for {
 		l.mu.Lock()
-		ln, old := l.ln, l.old
+		ln, old := l.now.ln, l.old
 		l.mu.Unlock()
 		if len(old) > 0 {
 			if c, err := l.acceptOld(old[0]); c != nil || err != nil {
@@ -166,15 +160,13 @@ func (l *Listener) Close() error {
 	// The name goes first: as long as the socket is open its inode number
 	// cannot be given to another file, which we would remove by mistake.
 	if l.place != nil {
-		err = l.place.remove(l.file)
+		err = l.place.remove(l.now.name)
 	}
-	err = errors.Join(err, l.ln.Close())
+	err = errors.Join(err, l.now.close())
 	for _, old := range l.old {
-		_ = old.Close() // its clients are dropped like the others
+		_ = old.close() // its clients are dropped like the others
 	}
-	if l.watch != nil {
-		_ = l.watch.Close() // only wakes the reader
-	}
+	l.watch.close()
 	if l.lock != nil {
 		l.lock.release()
 		l.place.close()

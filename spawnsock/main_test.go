@@ -52,6 +52,7 @@ func startHelper(t *testing.T, change func(*exec.Cmd), args ...string) *helper {
 	t.Helper()
 	cmd := exec.Command("/proc/self/exe", append([]string{"-helper"}, args...)...)
 	cmd.Stderr = os.Stderr
+	cmd.Env = append(os.Environ(), "GORACE=atexit_sleep_ms=0") // the race detector's second at exit
 	stdin, err := cmd.StdinPipe()
 	if err != nil {
 		t.Fatal(err)

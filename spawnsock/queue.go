@@ -30,15 +30,19 @@ func (l *Listener) Queue() (Depth, error) {
 }
 
 func (l *Listener) queueLocked() (now, limit int, err error) {
-	return l.meter.ask(l.socket.Load())
+	return l.meter.ask(l.now.ino)
 }
 
 // sample notes how many wait right after a client was accepted, who waited
 // together with them and so counts.
 func (l *Listener) sample() {
-	if l.meter.due() {
-		l.meter.sample(l.socket.Load())
+	if !l.meter.due() {
+		return
 	}
+	l.mu.Lock()
+	ino := l.now.ino
+	l.mu.Unlock()
+	l.meter.sample(ino)
 }
 
 // The kernel looks for a socket by walking all Unix sockets of the network

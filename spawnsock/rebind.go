@@ -8,7 +8,6 @@ import (
 	"os"
 	"path/filepath"
 	"strconv"
-	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -40,7 +39,7 @@ func (l *Listener) presentLocked() (bool, error) {
 	if err == unix.ENOENT || err == unix.ENOTDIR {
 		return false, nil
 	}
-	return err == nil && idOf(&st) == l.file, err
+	return err == nil && idOf(&st) == l.now.name, err
 }
 
 // WaitGone blocks until Present would say false, and returns nil; Close wakes
@@ -53,14 +52,10 @@ func (l *Listener) WaitGone() error {
 		<-l.done
 		return errClosed
 	}
-	watch, err := l.startWatch()
-	if err != nil {
-		return err
+	events, err := l.startWatch()
+	if err != nil || events == nil {
+		return err // nil if it is gone already
 	}
-	if watch == nil {
-		return nil // gone already
-	}
-	defer watch.Close() // read only
 	buf := make([]byte, 4096)
 	for {
 		// Look after the watch has begun, and after every event.
@@ -68,7 +63,7 @@ func (l *Listener) WaitGone() error {
 		if err != nil || !here {
 			return err
 		}
-		if _, err := watch.Read(buf); errors.Is(err, os.ErrClosed) {
+		if _, err := events.Read(buf); errors.Is(err, os.ErrClosed) {
 			return errClosed
 		} else if err != nil {
 			return l.fail("watch", err)
@@ -76,35 +71,72 @@ func (l *Listener) WaitGone() error {
 	}
 }
 
-// startWatch opens an inotify descriptor for our file and its directory; it is
-// nil if one of them is not there. A file that is still open does not report
-// that it was deleted but, as IN_ATTRIB, that its link count changed.
+// startWatch watches our file and its directory, instead of those before, and
+// returns the inotify descriptor; it is nil if one of them is not there.
 func (l *Listener) startWatch() (*os.File, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.closed {
 		return nil, errClosed
 	}
-	fd, err := unix.InotifyInit1(unix.IN_CLOEXEC | unix.IN_NONBLOCK)
-	if err != nil {
-		return nil, l.fail("watch", os.NewSyscallError("inotify_init1", err))
-	}
-	watch := os.NewFile(uintptr(fd), "inotify")
-	dir := "/proc/self/fd/" + strconv.Itoa(l.place.dir)
-	_, err = unix.InotifyAddWatch(fd, dir, unix.IN_MOVE_SELF|unix.IN_DELETE_SELF)
-	if err == nil {
-		_, err = unix.InotifyAddWatch(fd, filepath.Join(dir, l.place.base),
-			unix.IN_ATTRIB|unix.IN_MOVE_SELF|unix.IN_DELETE_SELF|unix.IN_DONT_FOLLOW)
+	err := l.watch.begin(l.place)
+	if err == unix.ENOENT {
+		return nil, nil
 	}
 	if err != nil {
-		_ = watch.Close() // nothing was read
-		if err == unix.ENOENT {
-			return nil, nil
+		return nil, l.fail("watch", err)
+	}
+	return l.watch.events, nil
+}
+
+// watch is one inotify instance for the life of the listener: instances are
+// few for each user, and the kernel is slow to take them back.
+type watch struct {
+	events *os.File
+	marks  []int
+}
+
+// begin watches the file at p and its directory. A file that is still open does
+// not report that it was deleted but, as IN_ATTRIB, that its link count changed.
+func (w *watch) begin(p *place) error {
+	if w.events == nil {
+		fd, err := unix.InotifyInit1(unix.IN_CLOEXEC | unix.IN_NONBLOCK)
+		if err != nil {
+			return os.NewSyscallError("inotify_init1", err)
 		}
-		return nil, l.fail("watch", os.NewSyscallError("inotify_add_watch", err))
+		w.events = os.NewFile(uintptr(fd), "inotify")
 	}
-	l.watch = watch
-	return watch, nil
+	raw, err := w.events.SyscallConn()
+	if err != nil {
+		return err
+	}
+	return control(raw, func(fd int) error {
+		for _, mark := range w.marks {
+			_, _ = unix.InotifyRmWatch(fd, uint32(mark)) // gone with its file, usually
+		}
+		w.marks = nil
+		dir := "/proc/self/fd/" + strconv.Itoa(p.dir)
+		err := w.add(fd, dir, unix.IN_MOVE_SELF|unix.IN_DELETE_SELF)
+		if err == nil {
+			err = w.add(fd, filepath.Join(dir, p.base),
+				unix.IN_ATTRIB|unix.IN_MOVE_SELF|unix.IN_DELETE_SELF|unix.IN_DONT_FOLLOW)
+		}
+		return err
+	})
+}
+
+func (w *watch) add(fd int, path string, events uint32) error {
+	mark, err := unix.InotifyAddWatch(fd, path, events)
+	if err == nil {
+		w.marks = append(w.marks, mark)
+	}
+	return err
+}
+
+func (w *watch) close() {
+	if w.events != nil {
+		_ = w.events.Close() // only wakes the reader
+	}
 }
 
 // Rebind makes the socket anew, with the same options and the present backlog,
@@ -154,11 +186,11 @@ func (l *Listener) rebindLocked() (err error) {
 		l.place.close()
 		l.place, l.lock = p, lock
 	}
-	old := l.ln
+	old := l.now
 	l.old = append(l.old, old)
 	l.useLocked(s, o.Backlog)
-	// Wake whoever is in AcceptUnix on the old socket.
-	return old.SetDeadline(time.Now())
+	// Whoever waits for clients of the old socket goes on with this one.
+	return old.wake()
 }
 
 // regain returns the place and the lock under which the path may be bound: our
@@ -193,18 +225,14 @@ func sameDir(a, b *place) bool {
 
 // acceptOld takes a client out of the queue of a socket that Rebind replaced.
 // When the queue is empty the socket is closed, and both results are nil.
-func (l *Listener) acceptOld(old *net.UnixListener) (*net.UnixConn, error) {
-	raw, err := old.SyscallConn()
-	if err != nil {
-		return nil, err
-	}
+func (l *Listener) acceptOld(old socket) (*net.UnixConn, error) {
 	fd := -1
-	err = control(raw, func(listening int) (err error) {
+	err := old.control(func(listening int) (err error) {
 		fd, _, err = unix.Accept4(listening, unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK)
 		return os.NewSyscallError("accept4", err)
 	})
 	switch {
-	case errors.Is(err, unix.EAGAIN) || errors.Is(err, net.ErrClosed):
+	case errors.Is(err, unix.EAGAIN) || errors.Is(err, os.ErrClosed):
 		l.dropOld(old)
 		return nil, nil
 	case errors.Is(err, unix.EINTR) || errors.Is(err, unix.ECONNABORTED):
@@ -222,13 +250,13 @@ func (l *Listener) acceptOld(old *net.UnixListener) (*net.UnixConn, error) {
 }
 
 // dropOld closes a socket whose queue is empty and which nobody can reach.
-func (l *Listener) dropOld(old *net.UnixListener) {
+func (l *Listener) dropOld(old socket) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	for i, o := range l.old {
 		if o == old {
 			l.old = append(l.old[:i:i], l.old[i+1:]...)
-			_ = old.Close() // nobody is in it
+			_ = old.close() // nobody is in it
 		}
 	}
 }

@@ -109,8 +109,8 @@ func (s *Server) Serve(l *Listener) error {
 		if !transient(err) {
 			return err
 		}
-		if wanted, err := l.wanted(err); err == nil && !wanted {
-			continue
+		if wanted, err := l.wanted(err); err != nil || !wanted {
+			continue // the error, of a socket that was closed or replaced, comes again
 		}
 		s.failed(err, hold.next())
 		s.rest(freed, time.Duration(hold))
@@ -123,14 +123,18 @@ func (s *Server) add(l *Listener) (context.Context, error) {
 	if s.stopping {
 		return nil, ErrServerClosed
 	}
-	if s.listeners == nil {
+	s.beginLocked()
+	s.listeners[l] = struct{}{}
+	return s.ctx, nil
+}
+
+func (s *Server) beginLocked() {
+	if s.ctx == nil {
 		s.listeners = make(map[*Listener]struct{})
 		s.conns = make(map[*net.UnixConn]*list.Element)
 		s.errors = make(map[string]uint64)
 		s.ctx, s.cancel = context.WithCancel(context.Background())
 	}
-	s.listeners[l] = struct{}{}
-	return s.ctx, nil
 }
 
 func (s *Server) remove(l *Listener) {
@@ -142,17 +146,39 @@ func (s *Server) remove(l *Listener) {
 // start runs the handler. Nothing slow may happen here: it keeps the next
 // client waiting.
 func (s *Server) start(ctx context.Context, c *net.UnixConn) {
+	if s.take(c) {
+		// The goroutine ends with its handler; Shutdown waits for it.
+		go s.serve(ctx, c)
+	}
+}
+
+// take makes c one of the server's connections, unless it is stopping.
+func (s *Server) take(c *net.UnixConn) bool {
 	s.mu.Lock()
+	defer s.mu.Unlock()
 	if s.stopping {
-		s.mu.Unlock()
 		_ = c.Close() // nothing was said yet
-		return
+		return false
 	}
 	s.conns[c] = s.silent.PushBack(silentConn{c, time.Now()})
 	s.accepted++
+	return true
+}
+
+// ServeConn serves one connection that somebody else accepted, as inetd(8) and
+// systemd do, and returns when its handler has. It closes c. If the server is
+// stopping it serves nothing and returns ErrServerClosed. MaxPending does not
+// count for it.
+func (s *Server) ServeConn(c *net.UnixConn) error {
+	s.mu.Lock()
+	s.beginLocked()
+	ctx := s.ctx
 	s.mu.Unlock()
-	// The goroutine ends with its handler; Shutdown waits for it.
-	go s.serve(ctx, c)
+	if !s.take(c) {
+		return ErrServerClosed
+	}
+	s.serve(ctx, c)
+	return nil
 }
 
 func (s *Server) serve(ctx context.Context, c *net.UnixConn) {

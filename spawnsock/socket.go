@@ -7,16 +7,37 @@ import (
 	"net"
 	"os"
 	"syscall"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
 
-// socket is a listening socket and its file.
+// socket is a listening socket under two descriptors: net accepts best, but its
+// listener can be waited on in no other way, which the file can.
 type socket struct {
 	ln   *net.UnixListener
-	raw  syscall.RawConn
-	ino  uint32
-	file fileID
+	f    *os.File
+	ino  uint32 // by which sock_diag(7) finds the socket
+	name fileID // of the socket file, if it is ours
+}
+
+func (s socket) close() error {
+	return errors.Join(s.ln.Close(), s.f.Close())
+}
+
+// wake ends all waiting on the socket with os.ErrDeadlineExceeded, for good.
+func (s socket) wake() error {
+	now := time.Now()
+	return errors.Join(s.ln.SetDeadline(now), s.f.SetDeadline(now))
+}
+
+// control runs do on the descriptor, which cannot be closed meanwhile.
+func (s socket) control(do func(fd int) error) error {
+	raw, err := s.f.SyscallConn()
+	if err != nil {
+		return err
+	}
+	return control(raw, do)
 }
 
 // newSocket binds a new socket to the place, which has been cleared, and
@@ -30,49 +51,43 @@ func newSocket(p *place, o Options) (s socket, err error) {
 		return s, os.NewSyscallError("socket", err)
 	}
 	f := os.NewFile(uintptr(fd), p.path)
-	defer f.Close() // wrap has duplicated it
-	file, err := bindAt(fd, p, o)
+	defer func() {
+		if err != nil {
+			_ = f.Close() // the first error is the one that matters
+		}
+	}()
+	name, err := bindAt(fd, p, o)
 	if errors.Is(err, unix.EADDRINUSE) || errors.Is(err, unix.EEXIST) {
 		return s, &InUseError{PID: listenerPID(p)}
 	}
 	if err != nil {
 		return s, err
 	}
-	defer func() {
-		if err != nil {
-			_ = p.remove(file) // the first error is the one that matters
-		}
-	}()
-	if err := unix.Listen(fd, askBacklog(o.Backlog)); err != nil {
-		return s, os.NewSyscallError("listen", err)
-	}
 	s, err = wrap(f)
-	s.file = file
+	s.name = name
+	if err != nil {
+		_ = p.remove(name) // as above
+	}
 	return s, err
 }
 
-// wrap makes a net listener of f, which stays the caller's. A listener made
-// this way does not remove its file when it is closed.
+// wrap makes a socket of f, which belongs to it unless there is an error. A
+// listener that net makes this way does not remove its file on Close.
 func wrap(f *os.File) (s socket, err error) {
 	ln, err := net.FileListener(f)
 	if err != nil {
 		return s, err
 	}
-	unixLn, ok := ln.(*net.UnixListener)
-	if !ok {
-		_ = ln.Close() // a duplicate; the caller has the original
-		return s, errors.New("not a Unix socket")
-	}
-	s.ln = unixLn
-	if s.raw, err = unixLn.SyscallConn(); err != nil {
-		return s, err
-	}
-	err = control(s.raw, func(fd int) error {
+	s = socket{ln: ln.(*net.UnixListener), f: f}
+	err = s.control(func(fd int) error {
 		var st unix.Stat_t
 		err := unix.Fstat(fd, &st)
 		s.ino = uint32(st.Ino)
 		return os.NewSyscallError("fstat", err)
 	})
+	if err != nil {
+		_ = s.ln.Close() // the first error is the one that matters
+	}
 	return s, err
 }
 

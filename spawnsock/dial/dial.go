@@ -13,8 +13,12 @@ import (
 
 const (
 	// A server that is not there yet is looked for again after these pauses.
-	firstPause = 10 * time.Millisecond
+	firstPause = time.Millisecond
 	maxPause   = 100 * time.Millisecond
+
+	// refusedGrace is how long a refusal is not believed: a server that starts
+	// calls bind and listen, and in between its clients are refused.
+	refusedGrace = 5 * time.Millisecond
 
 	// maxSlice bounds one wait in the kernel. For each client accepted the
 	// kernel wakes one of those that wait; if just that one is being killed,
@@ -34,7 +38,9 @@ const (
 // A full accept queue is waited for until timeout has passed; then the error
 // matches ErrQueueFull. With wait set, so is a server that is not there yet: no
 // socket at that path, or one that nobody listens on. Any other failure is
-// returned at once, as an *Error. A timeout of zero or less waits for nothing.
+// returned at once, as an *Error; a refusal after a few milliseconds, since it
+// may come from a server that is just about to listen. A timeout of zero or less
+// waits for nothing.
 //
 // waited is how long the accept queue kept us outside, zero if it did not; it
 // is set with an error, too. Signals that the program handles do not end the
@@ -43,18 +49,29 @@ func Connect(path string, timeout time.Duration, wait bool) (fd int, waited time
 	if path == "" || strings.IndexByte(path, 0) >= 0 {
 		return -1, 0, &Error{"connect", path, unix.EINVAL}
 	}
-	d := dialer{path: path, deadline: time.Now().Add(timeout)}
+	began := time.Now()
+	d := dialer{path: path, deadline: began.Add(timeout)}
 	for pause := firstPause; ; pause = min(2*pause, maxPause) {
 		fd, err := d.attempt()
 		if err == nil {
 			return fd, d.waited, nil
 		}
 		left := time.Until(d.deadline)
-		if !wait || !absent(err) || left <= 0 {
+		if !wait {
+			left = min(left, refusedGrace-time.Since(began))
+		}
+		if left <= 0 || !mayCome(err, wait) {
 			return -1, d.waited, err
 		}
 		time.Sleep(min(pause, left))
 	}
+}
+
+// mayCome says whether it makes sense to try again after err: if the server
+// listens any moment or, with wait, if it is not there at all.
+func mayCome(err error, wait bool) bool {
+	e, ok := err.(*Error)
+	return ok && (e.Errno == unix.ECONNREFUSED || wait && e.Errno == unix.ENOENT)
 }
 
 // dialer is one call of Connect.
@@ -140,12 +157,6 @@ func open(path string) (int, error) {
 			return fd, err
 		}
 	}
-}
-
-// absent says whether err means that no server is there.
-func absent(err error) bool {
-	e, ok := err.(*Error)
-	return ok && (e.Errno == unix.ENOENT || e.Errno == unix.ECONNREFUSED)
 }
 
 func (d *dialer) fail(op string, err error) error {
