@@ -20,19 +20,33 @@ import (
 func init() {
 	helpers["job"] = runJob
 	helpers["report"] = reportSignals
+	helpers["stranger"] = becomeStranger
+}
+
+// becomeStranger reports like any job, until SIGCONT has it leave for a session of
+// its own in which it is the leader of a group with the same number as before.
+func becomeStranger() {
+	leave := make(chan os.Signal, 1)
+	signal.Notify(leave, unix.SIGCONT)
+	fmt.Println("job ready")
+	<-leave
+	check(unix.Setpgid(0, os.Getppid()) == nil, "setpgid")
+	_, err := unix.Setsid()
+	check(err == nil && unix.Getpgrp() == os.Getpid(), "setsid: %v", err)
+	reportSignals()
 }
 
 func notify(c chan<- os.Signal, sigs ...os.Signal) { signal.Notify(c, sigs...) }
 
-// runJob is a shell with one job in the foreground, in a group of its own. It
-// takes the terminal back only when a line comes in.
+// runJob is a shell with one job in the foreground, in a group of its own, which is
+// the helper named by its argument. It never takes the terminal back.
 func runJob() {
 	got := make(chan os.Signal, 8)
 	signal.Notify(got, unix.SIGUSR1, unix.SIGHUP, unix.SIGCONT)
 	signal.Ignore(unix.SIGTTOU)
 	cmd := exec.Command("/proc/self/exe")
-	cmd.Args = []string{"report", "job"}
-	cmd.Env = []string{helperVar + "=report"}
+	cmd.Args = []string{os.Args[1], "job"}
+	cmd.Env = []string{helperVar + "=" + os.Args[1]}
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = os.Stdin, os.Stdout, os.Stderr
 	cmd.SysProcAttr = &syscall.SysProcAttr{Foreground: true}
 	check(cmd.Start() == nil, "start")
@@ -52,7 +66,7 @@ func runJob() {
 func reportSignals() {
 	got := make(chan os.Signal, 8)
 	signal.Notify(got, unix.SIGUSR1, unix.SIGTERM, unix.SIGHUP, unix.SIGCONT)
-	fmt.Println(os.Args[1], "ready", os.Getpid())
+	fmt.Println(os.Args[1], "ready as", os.Getpid(), "now")
 	for sig := range got {
 		fmt.Println(os.Args[1]+":", sig)
 		if sig == unix.SIGTERM {
@@ -84,7 +98,7 @@ func catches(pid int, sig syscall.Signal) bool {
 // foreground and not to the shell, as if a key had been pressed. When the
 // job is gone, the terminal still names its group, and signals go to the shell.
 func TestSignalForeground(t *testing.T) { // B6, B7
-	s := helper("job")
+	s := helper("job", "report")
 	s.Terminal = &ptyexec.Terminal{}
 	p := start(t, s)
 	screen := openScreen(t, p)
@@ -113,6 +127,45 @@ func TestSignalForeground(t *testing.T) { // B6, B7
 	}
 }
 
+// TestSignalStranger: a terminal goes on naming the number of a group that is
+// gone, and the number may be in use again, in another session. Nothing may be
+// sent there. The job plays this by leaving, with its number, for a new session.
+func TestSignalStranger(t *testing.T) { // B7
+	s := helper("job", "stranger")
+	s.Terminal = &ptyexec.Terminal{}
+	p := start(t, s)
+	screen := openScreen(t, p)
+	screen.expect("job ready")
+	if err := p.Signal(unix.SIGCONT); err != nil {
+		t.Fatal(err)
+	}
+	screen.expect(" now")
+	if err := p.Hangup(); err != nil {
+		t.Fatal(err)
+	}
+	screen.expect("shell: continued")
+	if err := p.Signal(unix.SIGUSR1); err != nil {
+		t.Fatal(err)
+	}
+	wait(t, p)
+	_, pid, _ := strings.Cut(screen.seen.String(), "job ready as ")
+	number, err := strconv.Atoi(strings.Fields(pid)[0])
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := unix.Kill(number, unix.SIGTERM); err != nil {
+		t.Fatal(err)
+	}
+	screen.expect("job: terminated")
+	// SIGHUP may have come from the kernel: it does to the terminal's group, when
+	// the leader of the session ends, what we must not do.
+	for _, sent := range []string{"job: continued", "job: user defined"} {
+		if seen := screen.seen.String(); strings.Contains(seen, sent) {
+			t.Errorf("a stranger got a signal: %q", seen)
+		}
+	}
+}
+
 // TestSignalGroup: without a terminal a signal goes to all of the leader's group.
 func TestSignalGroup(t *testing.T) { // B6
 	r, w := pipe(t)
@@ -138,7 +191,7 @@ func TestSignalGroup(t *testing.T) { // B6
 
 // TestHangup reaches the shell and its foreground job, the stopped ones too.
 func TestHangup(t *testing.T) { // B8
-	s := helper("job")
+	s := helper("job", "report")
 	s.Terminal = &ptyexec.Terminal{}
 	p := start(t, s)
 	screen := openScreen(t, p)
