@@ -3,9 +3,14 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"strings"
+
+	"github.com/spf13/pflag"
+
+	"shellspawn/internal/control"
 )
 
 // version is set by the linker.
@@ -20,21 +25,21 @@ const (
 
 func main() { os.Exit(run(os.Args[1:])) }
 
+// commands are the words that may follow the program's name.
+var commands = map[string]func([]string) int{
+	"serve":   serve,
+	"status":  status,
+	"list":    list,
+	"kill":    kill,
+	"backlog": backlog,
+	"stop":    stop,
+}
+
 // run finds the command; without one it is serve.
 func run(args []string) int {
 	name := "serve"
 	if len(args) > 0 && !strings.HasPrefix(args[0], "-") {
 		name, args = args[0], args[1:]
-	}
-	if len(args) > 0 && name == "serve" {
-		switch args[0] {
-		case "--version":
-			fmt.Println("shellspawn " + version)
-			return statusOK
-		case "--help", "-h":
-			fmt.Print(help)
-			return statusOK
-		}
 	}
 	command, ok := commands[name]
 	if !ok {
@@ -43,9 +48,43 @@ func run(args []string) int {
 	return command(args)
 }
 
-// commands are the words that may follow the program's name.
-var commands = map[string]func([]string) int{
-	"serve": serve,
+// newFlags returns the flags of a command with those that every command has.
+func newFlags(name string) *pflag.FlagSet {
+	f := pflag.NewFlagSet(name, pflag.ContinueOnError)
+	f.SetInterspersed(name != "serve")
+	f.Usage = func() {} // parsed prints the page
+	f.Bool("version", false, "")
+	return f
+}
+
+// errVersion says that the version was asked for.
+var errVersion = errors.New("version")
+
+// parse reads the flags of a command.
+func parse(f *pflag.FlagSet, args []string) error {
+	if err := f.Parse(args); err != nil {
+		return err
+	}
+	if asked, _ := f.GetBool("version"); asked {
+		return errVersion
+	}
+	return nil
+}
+
+// parsed ends the command, with a status, where parsing says so: the help or the
+// version was asked for, or the command line is wrong.
+func parsed(err error) (status int, done bool) {
+	switch {
+	case err == nil:
+		return statusOK, false
+	case errors.Is(err, pflag.ErrHelp):
+		fmt.Print(help)
+		return statusOK, true
+	case errors.Is(err, errVersion):
+		fmt.Println("shellspawn " + version)
+		return statusOK, true
+	}
+	return usage(err), true
 }
 
 // usage reports a wrong command line.
@@ -54,8 +93,19 @@ func usage(err error) int {
 	return statusUsage
 }
 
-// failure reports what could not be done.
+// failure reports what could not be done: one line for each error, and one of
+// what to try where that is known.
 func failure(err error) int {
-	fmt.Fprintf(os.Stderr, "shellspawn: %v\n", err)
+	errs := []error{err}
+	if joined, ok := err.(interface{ Unwrap() []error }); ok {
+		errs = joined.Unwrap()
+	}
+	for _, err := range errs {
+		fmt.Fprintf(os.Stderr, "shellspawn: %v\n", err)
+		var e *control.Error
+		if errors.As(err, &e) && e.Hint != "" {
+			fmt.Fprintf(os.Stderr, "shellspawn: hint: %s\n", e.Hint)
+		}
+	}
 	return statusFailure
 }

@@ -3,10 +3,13 @@ package main
 import (
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"os/signal"
+	"path/filepath"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/spf13/pflag"
@@ -27,9 +30,7 @@ type options struct {
 }
 
 func serveFlags(o *options) *pflag.FlagSet {
-	f := pflag.NewFlagSet("serve", pflag.ContinueOnError)
-	f.SetInterspersed(false)
-	f.Usage = func() {}
+	f := newFlags("serve")
 	c := &o.config
 	f.StringVar(&c.Socket, "socket", "", "")
 	f.StringVar(&o.mode, "socket-mode", "0600", "")
@@ -55,44 +56,82 @@ func serveFlags(o *options) *pflag.FlagSet {
 func parseServe(args []string) (*options, error) {
 	o := &options{}
 	f := serveFlags(o)
-	if err := f.Parse(args); err != nil {
+	if err := parse(f, args); err != nil {
 		return nil, err
 	}
 	if f.NArg() > 0 {
 		return nil, fmt.Errorf("unexpected argument %q", f.Arg(0))
 	}
-	mode, err := strconv.ParseUint(o.mode, 8, 32)
-	if err != nil || mode&^0o777 != 0 {
-		return nil, fmt.Errorf("--socket-mode %s: not an octal mode such as 0660", o.mode)
-	}
-	o.config.SocketMode = fs.FileMode(mode)
-	if o.config.Backlog < 1 {
-		return nil, fmt.Errorf("--backlog %d: must be at least 1", o.config.Backlog)
-	}
-	for flag, d := range map[string]time.Duration{
-		"request-timeout": o.config.RequestTimeout, "shutdown-grace": o.config.ShutdownGrace,
-	} {
-		if d <= 0 {
-			return nil, fmt.Errorf("--%s %s: must be more than nothing", flag, d)
-		}
+	if err := o.check(); err != nil {
+		return nil, err
 	}
 	o.config.Version = version
 	if o.config.Socket == "" {
 		o.config.Socket = defaultSocket()
 	}
-	if o.config.Socket == "" {
-		return nil, errors.New("--socket: needed, since XDG_RUNTIME_DIR is not set")
-	}
-	return o, nil
+	return o, o.resolve()
 }
 
-// defaultSocket is where the daemon listens unless told otherwise.
+func (o *options) check() error {
+	mode, err := strconv.ParseUint(o.mode, 8, 32)
+	if err != nil || mode&^0o777 != 0 {
+		return fmt.Errorf("--socket-mode %s: not an octal mode such as 0660", o.mode)
+	}
+	c := &o.config
+	c.SocketMode = fs.FileMode(mode)
+	if c.Backlog < 1 {
+		return fmt.Errorf("--backlog %d: must be at least 1", c.Backlog)
+	}
+	if c.MaxShells < 0 {
+		return fmt.Errorf("--max-shells %d: must not be negative", c.MaxShells)
+	}
+	if c.MaxShellsPerUser < 0 {
+		return fmt.Errorf("--max-shells-per-user %d: must not be negative", c.MaxShellsPerUser)
+	}
+	if c.RequestTimeout <= 0 {
+		return fmt.Errorf("--request-timeout %s: must be more than nothing", c.RequestTimeout)
+	}
+	if c.HangupGrace < 0 {
+		return fmt.Errorf("--hangup-grace %s: must not be negative", c.HangupGrace)
+	}
+	if c.ShutdownGrace <= 0 {
+		return fmt.Errorf("--shutdown-grace %s: must be more than nothing", c.ShutdownGrace)
+	}
+	_, err = daemon.NewLog(io.Discard, o.logLevel, o.logFormat, false)
+	return err
+}
+
+// resolve makes paths independent of the working directory, which a background
+// daemon leaves. A shell's name without a slash is looked for on the PATH.
+func (o *options) resolve() error {
+	paths := []*string{&o.config.Socket, &o.pidFile, &o.logFile}
+	if strings.Contains(o.config.Shell, "/") {
+		paths = append(paths, &o.config.Shell)
+	}
+	for _, p := range paths {
+		if *p == "" || strings.HasSuffix(*p, "/") {
+			continue // the latter is no name of a file, and stays wrong as it is
+		}
+		abs, err := filepath.Abs(*p)
+		if err != nil {
+			return err
+		}
+		*p = abs
+	}
+	return nil
+}
+
+// systemSocket is where the system's daemon listens.
+const systemSocket = "/run/shellspawn.sock"
+
+// defaultSocket is where the daemon listens unless told otherwise; "" if nothing
+// says where.
 func defaultSocket() string {
 	if path := os.Getenv("SHELLSPAWN_SOCKET"); path != "" {
 		return path
 	}
 	if os.Geteuid() == 0 {
-		return "/run/shellspawn.sock"
+		return systemSocket
 	}
 	if dir := os.Getenv("XDG_RUNTIME_DIR"); dir != "" {
 		return dir + "/shellspawn.sock"
@@ -103,35 +142,119 @@ func defaultSocket() string {
 // serve is the command of that name.
 func serve(args []string) int {
 	o, err := parseServe(args)
-	if errors.Is(err, pflag.ErrHelp) {
-		fmt.Print(help)
-		return statusOK
+	if status, done := parsed(err); done {
+		return status
 	}
-	if err != nil {
-		return usage(err)
-	}
-	log, err := daemon.NewLog(os.Stderr, o.logLevel, o.logFormat)
-	if err != nil {
-		return usage(err)
-	}
-	d, err := daemon.New(o.config, log)
+	supervisor, err := daemon.FindSupervisor()
 	if err != nil {
 		return failure(err)
 	}
-	l, err := d.Listen()
-	if err != nil {
-		return failure(err)
+	if o.config.Socket == "" && supervisor.Sockets() == 0 {
+		return usage(errors.New("--socket: needed, since XDG_RUNTIME_DIR is not set"))
 	}
-	go stopOnSignal(d)
-	if err := d.Serve(l); err != nil {
+	o.config.Supervisor = supervisor
+	starter := daemon.FindStarter(os.Getenv(daemon.ReadyVariable))
+	if o.background && starter == nil {
+		return background(o, args)
+	}
+	if err := o.run(starter); err != nil {
+		starter.Failed(err)
 		return failure(err)
 	}
 	return statusOK
 }
 
-func stopOnSignal(d *daemon.Daemon) {
-	ch := make(chan os.Signal, 1)
-	signal.Notify(ch, unix.SIGTERM, unix.SIGINT)
-	<-ch
-	d.Shutdown()
+// background starts the same once more. Flags at the end win, so the paths there
+// are those that were resolved here.
+func background(o *options, args []string) int {
+	if o.config.Supervisor.Sockets() > 0 {
+		return failure(errors.New("serve --background: sockets of a service manager are served in the foreground only"))
+	}
+	again := append([]string{"serve"}, args...)
+	for flag, path := range map[string]string{
+		"socket": o.config.Socket, "pid-file": o.pidFile, "log-file": o.logFile, "shell": o.config.Shell,
+	} {
+		if path != "" {
+			again = append(again, "--"+flag+"="+path)
+		}
+	}
+	if err := daemon.StartBackground(again); err != nil {
+		return failure(err)
+	}
+	return statusOK
+}
+
+// run serves until a signal or a request ends it. Its steps are in the order in
+// which others may rely on them: who reads the pid file finds a daemon that
+// accepts.
+func (o *options) run(starter *daemon.Starter) error {
+	signals := catchSignals()
+	log, reopen, err := o.openLog(starter != nil)
+	if err != nil {
+		return err
+	}
+	o.config.ReopenLog = reopen
+	logger, err := daemon.NewLog(log, o.logLevel, o.logFormat, o.logFile == "" && o.config.Supervisor.Journal())
+	if err != nil {
+		return err
+	}
+	d, err := daemon.New(o.config, logger)
+	if err != nil {
+		return err
+	}
+	if err := d.Open(); err != nil {
+		return err
+	}
+	if o.pidFile != "" {
+		if err := daemon.WritePIDFile(o.pidFile); err != nil {
+			d.Close()
+			return err
+		}
+		defer daemon.RemovePIDFile(o.pidFile)
+	}
+	if err := starter.Ready(); err != nil {
+		d.Close()
+		return err
+	}
+	go obey(d, signals)
+	return d.Serve()
+}
+
+// openLog opens where to log to. In the background the log file is standard
+// error as well: there the runtime reports a crash.
+func (o *options) openLog(background bool) (io.Writer, func() error, error) {
+	if o.logFile == "" {
+		return os.Stderr, nil, nil
+	}
+	file, err := daemon.OpenLogFile(o.logFile, background)
+	if err != nil {
+		return nil, nil, err
+	}
+	return file, file.Reopen, nil
+}
+
+// catchSignals begins to catch what a daemon obeys. SIGPIPE is caught so that a
+// log that nobody reads any more ends no shell.
+func catchSignals() <-chan os.Signal {
+	ch := make(chan os.Signal, 8)
+	signal.Notify(ch, unix.SIGTERM, unix.SIGINT, unix.SIGHUP, unix.SIGPIPE)
+	return ch
+}
+
+// obey runs to the end of the process. The second signal to stop makes it
+// immediate.
+func obey(d *daemon.Daemon, signals <-chan os.Signal) {
+	stops := 0
+	for sig := range signals {
+		switch sig {
+		case unix.SIGHUP:
+			d.Reload()
+		case unix.SIGTERM, unix.SIGINT:
+			if stops++; stops == 1 {
+				d.Shutdown()
+			} else {
+				d.Hurry()
+			}
+		}
+	}
 }

@@ -4,23 +4,112 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"net"
+	"os"
+	"runtime/debug"
+	"sync"
+	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // NewLog returns a logger for people (text) or machines (json). It never gets
 // environment, arguments or terminal bytes to write, and its handlers quote
-// control characters.
-func NewLog(w io.Writer, level, format string) (*slog.Logger, error) {
-	var o slog.HandlerOptions
+// control characters. With journal set, lines carry priorities and no time, which
+// the journal notes itself.
+func NewLog(w io.Writer, level, format string, journal bool) (*slog.Logger, error) {
 	var l slog.Level
 	if err := l.UnmarshalText([]byte(level)); err != nil {
 		return nil, fmt.Errorf("--log-level %s: not one of debug, info, warn, error", level)
 	}
-	o.Level = l
+	o := &slog.HandlerOptions{Level: l}
+	var handler func(io.Writer) slog.Handler
 	switch format {
 	case "text":
-		return slog.New(slog.NewTextHandler(w, &o)), nil
+		handler = func(w io.Writer) slog.Handler { return slog.NewTextHandler(w, o) }
 	case "json":
-		return slog.New(slog.NewJSONHandler(w, &o)), nil
+		handler = func(w io.Writer) slog.Handler { return slog.NewJSONHandler(w, o) }
+	default:
+		return nil, fmt.Errorf("--log-format %s: not one of text, json", format)
 	}
-	return nil, fmt.Errorf("--log-format %s: not one of text, json", format)
+	if journal {
+		o.ReplaceAttr = dropTime
+		return slog.New(newJournalHandler(w, handler)), nil
+	}
+	return slog.New(handler(w)), nil
+}
+
+// LogFile is a log file that can be opened again after it was renamed.
+type LogFile struct {
+	path   string
+	stderr bool
+	mu     sync.Mutex
+	file   *os.File
+}
+
+// OpenLogFile opens the file for appending. A new one is for its owner alone: who
+// runs what is nobody else's business. With stderr set the file is put on standard
+// error, too, where the runtime reports a crash.
+func OpenLogFile(path string, stderr bool) (*LogFile, error) {
+	l := &LogFile{path: path, stderr: stderr}
+	return l, l.Reopen()
+}
+
+// Reopen opens the path once more. If that fails the file stays as it was.
+func (l *LogFile) Reopen() error {
+	file, err := os.OpenFile(l.path, os.O_CREATE|os.O_APPEND|os.O_WRONLY|unix.O_NOCTTY, 0o600)
+	if err != nil {
+		return err
+	}
+	if l.stderr {
+		if err := unix.Dup3(int(file.Fd()), 2, 0); err != nil {
+			_ = file.Close() // nothing was written
+			return os.NewSyscallError("dup3", err)
+		}
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.file != nil {
+		_ = l.file.Close() // every line was one write
+	}
+	l.file = file
+	return nil
+}
+
+// Write writes one line.
+func (l *LogFile) Write(line []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.file.Write(line)
+}
+
+// acceptLogPause is the least time between two lines about accept errors.
+const acceptLogPause = 10 * time.Second
+
+// acceptErrors returns a function that logs accept errors, not each one: while
+// descriptors are short there is one every second, or every few milliseconds.
+func (d *Daemon) acceptErrors() func(err error, pause time.Duration) {
+	var mu sync.Mutex
+	var last time.Time
+	var silent int
+	return func(err error, pause time.Duration) {
+		mu.Lock()
+		defer mu.Unlock()
+		if !last.IsZero() && time.Since(last) < acceptLogPause {
+			silent++
+			return
+		}
+		d.log.Warn("accept", "cause", err, "pause", pause, "unlogged", silent)
+		last, silent = time.Now(), 0
+	}
+}
+
+// handlerPanic logs a bug that ended one connection.
+func (d *Daemon) handlerPanic(_ *net.UnixConn, cause any, stack []byte) {
+	d.log.Error("panic", "cause", cause, "stack", string(stack))
+}
+
+// logPanic logs a bug with its stack.
+func (d *Daemon) logPanic(conn uint32, cause any) {
+	d.log.Error("panic", "conn", conn, "cause", cause, "stack", string(debug.Stack()))
 }

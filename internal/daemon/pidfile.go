@@ -1,0 +1,43 @@
+package daemon
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"strconv"
+	"strings"
+	"syscall"
+)
+
+// WritePIDFile writes the process id to path. The name appears with the number in
+// it, or not at all.
+func WritePIDFile(path string) error {
+	text := strconv.Itoa(os.Getpid()) + "\n"
+	aside := path + "." + strconv.Itoa(os.Getpid())
+	err := os.WriteFile(aside, []byte(text), 0o644)
+	if err == nil {
+		err = os.Rename(aside, path)
+	}
+	if err != nil {
+		_ = os.Remove(aside) // the first error is the one that matters
+		return fmt.Errorf("write pid file %s: %w", path, plainError(err))
+	}
+	return nil
+}
+
+// plainError takes off the name that a file operation put on its error.
+func plainError(err error) error {
+	var errno syscall.Errno
+	if errors.As(err, &errno) {
+		return errno
+	}
+	return err
+}
+
+// RemovePIDFile removes the file if it is still this process's.
+func RemovePIDFile(path string) {
+	text, err := os.ReadFile(path)
+	if err == nil && strings.TrimSpace(string(text)) == strconv.Itoa(os.Getpid()) {
+		_ = os.Remove(path) // a number left behind names no process of ours
+	}
+}
