@@ -2,7 +2,11 @@
 
 PREFIX  ?= /usr/local
 BINDIR   = $(PREFIX)/bin
-MANDIR   = $(PREFIX)/share/man
+SHAREDIR = $(PREFIX)/share
+MANDIR   = $(SHAREDIR)/man
+BASHDIR  = bash-completion/completions
+ZSHDIR   = zsh/site-functions
+FISHDIR  = fish/vendor_completions.d
 UNITDIR ?= $(PREFIX)/lib/systemd
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo devel)
 
@@ -55,9 +59,33 @@ bench-check: build
 fuzz:
 	@FUZZTIME=$(FUZZTIME) sh testdata/fuzz.sh $(GO)
 
+# The units name the place of the programs; everything else is copied as it is.
 install: build
-	install -D -m 0755 bin/shellspawn $(DESTDIR)$(BINDIR)/shellspawn
-	install -D -m 0755 bin/darling-shell $(DESTDIR)$(BINDIR)/darling-shell
+	install -D -m 0755 -t $(DESTDIR)$(BINDIR) bin/shellspawn bin/darling-shell
+	install -D -m 0644 -t $(DESTDIR)$(MANDIR)/man8 dist/man/shellspawn.8
+	install -D -m 0644 -t $(DESTDIR)$(MANDIR)/man1 dist/man/darling-shell.1
+	for kind in system user; do \
+		from=dist/systemd; [ $$kind = system ] || from=dist/systemd/user; \
+		install -d $(DESTDIR)$(UNITDIR)/$$kind; \
+		for unit in $$from/*.socket $$from/*.service; do \
+			sed 's|/usr/local/bin/|$(BINDIR)/|' $$unit >$(DESTDIR)$(UNITDIR)/$$kind/$${unit##*/} || exit 1; \
+			chmod 0644 $(DESTDIR)$(UNITDIR)/$$kind/$${unit##*/}; \
+		done; \
+	done
+	install -d $(addprefix $(DESTDIR)$(SHAREDIR)/,$(BASHDIR) $(ZSHDIR) $(FISHDIR))
+	for p in shellspawn darling-shell; do \
+		install -m 0644 dist/completions/$$p.bash $(DESTDIR)$(SHAREDIR)/$(BASHDIR)/$$p; \
+		install -m 0644 dist/completions/_$$p $(DESTDIR)$(SHAREDIR)/$(ZSHDIR)/_$$p; \
+		install -m 0644 dist/completions/$$p.fish $(DESTDIR)$(SHAREDIR)/$(FISHDIR)/$$p.fish; \
+	done
+
+uninstall:
+	for p in shellspawn darling-shell; do \
+		rm -f $(DESTDIR)$(BINDIR)/$$p $(DESTDIR)$(MANDIR)/man[18]/$$p.[18] \
+			$(DESTDIR)$(UNITDIR)/system/$$p*.s* $(DESTDIR)$(UNITDIR)/user/$$p*.s* \
+			$(DESTDIR)$(SHAREDIR)/$(BASHDIR)/$$p $(DESTDIR)$(SHAREDIR)/$(ZSHDIR)/_$$p \
+			$(DESTDIR)$(SHAREDIR)/$(FISHDIR)/$$p.fish; \
+	done
 
 clean:
 	rm -rf bin
