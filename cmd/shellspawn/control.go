@@ -25,7 +25,7 @@ func (c *controlFlags) set(name string) *pflag.FlagSet {
 	f.StringVar(&c.socket, "socket", "", "")
 	f.BoolVar(&c.json, "json", false, "")
 	if name == "kill" {
-		f.StringVarP(&c.signal, "signal", "s", "", "")
+		f.StringVarP(&c.signal, "s", "s", "", "")
 	}
 	return f
 }
