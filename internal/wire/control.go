@@ -28,6 +28,9 @@ func ParseControl(payload []byte) (c Control, err error) {
 		}
 		return true, err
 	})
+	if err == nil && c.Command == "" {
+		err = protocolError("control without a command")
+	}
 	return c, err
 }
 

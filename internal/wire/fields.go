@@ -3,6 +3,7 @@ package wire
 import (
 	"bytes"
 	"encoding/binary"
+	"slices"
 	"strings"
 )
 
@@ -84,21 +85,29 @@ func nextField(payload []byte) (f field, rest []byte, err error) {
 }
 
 // eachField calls set for every field. set answers false for a name it does
-// not know: such a field is skipped, unless it is required.
+// not know: such a field is skipped, unless it is required. One that it knows
+// may stand only once, so that no two receivers can disagree on which counts.
 func eachField(payload []byte, set func(field) (known bool, err error)) error {
+	var names [16]string // more than any message has fields
+	seen := names[:0]
 	for len(payload) > 0 {
 		f, rest, err := nextField(payload)
 		if err != nil {
 			return err
 		}
-		known, err := set(f)
-		if err != nil {
-			return err
+		payload = rest
+		if slices.Contains(seen, f.name) {
+			return protocolError(f.name + " twice")
 		}
-		if !known && f.required {
+		known, err := set(f)
+		switch {
+		case err != nil:
+			return err
+		case known:
+			seen = append(seen, f.name)
+		case f.required:
 			return &UnknownFieldError{Name: printable(f.name)}
 		}
-		payload = rest
 	}
 	return nil
 }
@@ -108,7 +117,7 @@ func eachField(payload []byte, set func(field) (known bool, err error)) error {
 type UnknownFieldError struct{ Name string }
 
 func (e *UnknownFieldError) Error() string {
-	return "the request needs \"" + e.Name + "\", which this daemon does not know"
+	return "field \"" + e.Name + "\" is required and not known to this version"
 }
 
 // Is makes the error an ErrProtocol as well.

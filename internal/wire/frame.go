@@ -12,8 +12,11 @@ const Version = 1
 
 // Limits that are checked before anything is believed. MaxMessage leaves room
 // for the most that execve(2) can take (6 MiB of strings and pointers).
+// MaxLater is for what a client sends once its shell runs, so that one shell
+// more costs the daemon no more than that.
 const (
 	MaxMessage     = 8 << 20
+	MaxLater       = 4 << 10
 	MaxStrings     = 1 << 20
 	MaxDescriptors = 3
 )
@@ -118,12 +121,7 @@ func endMessage(b []byte, at int) []byte {
 	return b
 }
 
-// parseHeader reads a message's header and refuses a length over the limit
-// before a byte of the payload is kept.
-func parseHeader(b []byte) (Kind, int, error) {
-	length := binary.LittleEndian.Uint32(b[4:])
-	if length > MaxMessage {
-		return 0, 0, ErrTooLarge
-	}
-	return Kind(binary.LittleEndian.Uint16(b)), int(length), nil
+// parseHeader reads a message's header.
+func parseHeader(b []byte) (Kind, uint32) {
+	return Kind(binary.LittleEndian.Uint16(b)), binary.LittleEndian.Uint32(b[4:])
 }

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/binary"
 	"strconv"
+	"strings"
 )
 
 // LegacyCommand is a command of the old dialect.
@@ -79,6 +80,7 @@ type LegacyRequest struct {
 	HasID bool
 
 	size int
+	set  map[string]int // where in Env a variable stands
 }
 
 // Apply takes one command into the request. Unknown commands are ignored; the
@@ -94,9 +96,7 @@ func (r *LegacyRequest) Apply(c LegacyCommand, payload []byte) error {
 			r.Args = append(r.Args, cString(payload))
 		}
 	case LegacySetEnv:
-		if len(payload) > 0 {
-			r.Env = append(r.Env, cString(payload))
-		}
+		r.setEnv(cString(payload))
 	case LegacyChdir:
 		if len(payload) > 0 {
 			r.Dir = cString(payload)
@@ -107,6 +107,24 @@ func (r *LegacyRequest) Apply(c LegacyCommand, payload []byte) error {
 		return r.setID(payload)
 	}
 	return nil
+}
+
+// setEnv sets a variable anew if it was set before, as putenv(3) does. What has
+// no name or no value is not a variable.
+func (r *LegacyRequest) setEnv(v string) {
+	name, _, ok := strings.Cut(v, "=")
+	if !ok || name == "" {
+		return
+	}
+	if at, ok := r.set[name]; ok {
+		r.Env[at] = v
+		return
+	}
+	if r.set == nil {
+		r.set = make(map[string]int)
+	}
+	r.set[name] = len(r.Env)
+	r.Env = append(r.Env, v)
 }
 
 func (r *LegacyRequest) setID(payload []byte) error {

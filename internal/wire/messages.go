@@ -1,7 +1,5 @@
 package wire
 
-import "encoding/binary"
-
 // Started is the daemon's first answer: the program has been exec'd. With a
 // pty the master travels on this message.
 type Started struct {
@@ -172,6 +170,9 @@ func ParseSignal(payload []byte) (m Signal, err error) {
 		}
 		return true, err
 	})
+	if err == nil && m.Number == 0 {
+		err = protocolError("signal without a number")
+	}
 	return m, err
 }
 
@@ -186,14 +187,18 @@ func AppendHangup(b []byte) []byte {
 // sent on.
 func AppendAck(b []byte, seq uint32) []byte {
 	b, at := beginMessage(b, KindAck)
-	b = binary.LittleEndian.AppendUint32(b, seq)
+	b = appendUint32(b, "seq", false, seq)
 	return endMessage(b, at)
 }
 
 // ParseAck reads the payload of a KindAck message.
 func ParseAck(payload []byte) (seq uint32, err error) {
-	if len(payload) != 4 {
-		return 0, protocolError("ack is not four bytes")
-	}
-	return binary.LittleEndian.Uint32(payload), nil
+	err = eachField(payload, func(f field) (known bool, err error) {
+		if f.name != "seq" {
+			return false, nil
+		}
+		seq, err = f.uint32()
+		return true, err
+	})
+	return seq, err
 }

@@ -32,27 +32,34 @@ func RecvFD(fd, flags int) Recv {
 //
 // A Reader owns the descriptors until TakeDescriptors; Close closes those left.
 type Reader struct {
-	recv Recv
-	buf  []byte
-	r, w int
-	fds  []int
+	recv  Recv
+	limit int
+	buf   []byte
+	r, w  int
+	fds   []int
+	fdEnd int // the last descriptors came on the byte before this one, or earlier
 }
 
 // NewReader returns a Reader whose first buffer is buf, which it owns until
-// ReleaseBuffer gives it back.
+// ReleaseBuffer gives it back. A message may be as long as MaxMessage.
 func NewReader(recv Recv, buf []byte) *Reader {
-	return &Reader{recv: recv, buf: buf[:cap(buf)]}
+	return &Reader{recv: recv, limit: MaxMessage, buf: buf[:cap(buf)]}
 }
 
 // Prime says that n bytes and these descriptors have been received already, at
 // the beginning of the first buffer.
-func (r *Reader) Prime(n int, fds []int) { r.w, r.fds = n, fds }
+func (r *Reader) Prime(n int, fds []int) { r.w, r.fds, r.fdEnd = n, fds, n }
+
+// SetLimit sets how long a payload may be from now on. A longer one is
+// ErrTooLarge as soon as its length is known.
+func (r *Reader) SetLimit(n int) { r.limit = n }
 
 // ReleaseBuffer gives the first buffer back and keeps bytes not yet read, if
 // any, in one of their own. Payloads returned before are no longer valid.
 func (r *Reader) ReleaseBuffer() []byte {
 	old := r.buf
 	r.buf = append([]byte(nil), r.buf[r.r:r.w]...)
+	r.fdEnd -= r.r
 	r.r, r.w = 0, len(r.buf)
 	return old
 }
@@ -94,6 +101,9 @@ func (r *Reader) fill(need int) error {
 			return io.ErrUnexpectedEOF
 		}
 		r.w += n
+		if len(fds) > 0 {
+			r.fdEnd = r.w
+		}
 	}
 	return nil
 }
@@ -101,14 +111,12 @@ func (r *Reader) fill(need int) error {
 // makeRoom sees that at least one more byte can be read. It doubles a full
 // buffer, so that an announced length alone costs nothing.
 func (r *Reader) makeRoom(need int) {
-	if r.r == r.w {
-		r.r, r.w = 0, 0
-	}
-	if r.w < len(r.buf) && r.r+need <= len(r.buf) {
+	if r.w < len(r.buf) && r.r+need <= len(r.buf) && r.r < r.w {
 		return
 	}
 	if r.r > 0 {
 		copy(r.buf, r.buf[r.r:r.w])
+		r.fdEnd -= r.r
 		r.r, r.w = 0, r.w-r.r
 	}
 	if r.w == len(r.buf) {
@@ -146,33 +154,37 @@ func (r *Reader) Message() (Kind, []byte, error) {
 	if err := r.fill(messageHeader); err != nil {
 		return 0, nil, err
 	}
-	k, length, err := parseHeader(r.buf[r.r:])
-	if err != nil {
+	k, length := parseHeader(r.buf[r.r:])
+	if uint64(length) > uint64(r.limit) {
+		return 0, nil, ErrTooLarge
+	}
+	size := messageHeader + int(length)
+	if err := r.fill(size); err != nil {
 		return 0, nil, err
 	}
-	if err := r.fill(messageHeader + length); err != nil {
-		return 0, nil, err
-	}
-	payload := r.buf[r.r+messageHeader : r.r+messageHeader+length]
-	r.r += messageHeader + length
+	payload := r.buf[r.r+messageHeader : r.r+size]
+	r.r += size
 	return k, payload, nil
 }
 
 // Legacy reads one command of the old dialect. Descriptors belong on the bytes
-// of GO: a recvmsg(2) never reads past bytes that carried some, so if they
-// came and the buffer is used up by another command, they came on that one.
+// of GO: a recvmsg(2) never reads past bytes that carried some, so if another
+// command reaches up to where it stopped, they came on that one.
 func (r *Reader) Legacy() (LegacyCommand, []byte, error) {
 	if err := r.fill(legacyHeader); err != nil {
 		return 0, nil, err
 	}
 	c := LegacyCommand(binary.LittleEndian.Uint16(r.buf[r.r:]))
 	length := int(binary.LittleEndian.Uint16(r.buf[r.r+2:]))
+	if length > r.limit {
+		return 0, nil, ErrTooLarge
+	}
 	if err := r.fill(legacyHeader + length); err != nil {
 		return 0, nil, err
 	}
 	payload := r.buf[r.r+legacyHeader : r.r+legacyHeader+length]
 	r.r += legacyHeader + length
-	if c != LegacyGo && len(r.fds) > 0 && r.r == r.w {
+	if c != LegacyGo && len(r.fds) > 0 && r.r >= r.fdEnd {
 		return 0, nil, protocolError("descriptors on a command other than GO")
 	}
 	return c, payload, nil

@@ -81,25 +81,20 @@ func appendTerminal(b []byte, t *Terminal) []byte {
 // reference to payload.
 func ParseStart(payload []byte) (*Start, error) {
 	s := &Start{Umask: 0o022}
-	seen := make(map[string]bool, 12)
+	stdio := false
 	err := eachField(payload, func(f field) (bool, error) {
-		if seen[f.name] {
-			return true, protocolError(printable(f.name) + " twice")
-		}
-		known, err := s.set(f)
-		if known {
-			seen[f.name] = true
-		}
-		return known, err
+		stdio = stdio || f.name == "stdio"
+		return s.set(f)
 	})
-	if err != nil {
+	switch {
+	case err != nil:
 		return nil, err
-	}
-	if !seen["stdio"] {
+	case !stdio:
 		return nil, protocolError("no stdio")
-	}
-	if !s.Shell && (len(s.Argv) == 0 || s.Argv[0] == "") {
+	case !s.Shell && len(s.Argv) == 0:
 		return nil, protocolError("no program")
+	case s.DirRequired && s.Dir == "":
+		return nil, protocolError("chdir without a directory")
 	}
 	return s, nil
 }
@@ -120,7 +115,9 @@ func (s *Start) set(f field) (known bool, err error) {
 		s.DirRequired = true
 		s.Dir, err = f.text()
 	case "cwd":
-		s.Dir, err = f.text()
+		if !s.DirRequired {
+			s.Dir, err = f.text()
+		}
 	case "umask":
 		s.Umask, err = f.uint32()
 	case "user":
