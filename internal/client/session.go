@@ -99,13 +99,15 @@ func (s *session) letGo() {
 }
 
 // attach puts the terminal into raw mode and copies until the shell has ended
-// and the pty is drained.
+// and the pty is drained. Raw mode comes first: a terminal that still processes
+// output would double the carriage returns of the pty.
 func (s *session) attach() int {
-	if err := s.startPumps(); err != nil {
-		return s.report.failed(fail("attach terminal: ", err.Error()))
-	}
 	defer s.report.release()
 	s.enterRaw()
+	if err := s.startPumps(); err != nil {
+		s.report.release()
+		return s.report.failed(fail("attach terminal: ", err.Error()))
+	}
 	return s.finish()
 }
 
