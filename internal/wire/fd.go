@@ -55,6 +55,16 @@ func RecvNow(fd int, p []byte) (n int, fds []int, err error) {
 	return recvmsg(fd, p, unix.MSG_DONTWAIT)
 }
 
+// RecvBare is RecvNow for a place where no descriptor belongs: the kernel drops
+// those that come, and the error is an ErrProtocol.
+func RecvBare(fd int, p []byte) (n int, err error) {
+	n, _, got, _, err := unix.Recvmsg(fd, p, nil, unix.MSG_DONTWAIT)
+	if err == nil && got&unix.MSG_CTRUNC != 0 {
+		err = protocolError("descriptors after the request")
+	}
+	return max(n, 0), err
+}
+
 // rights collects the descriptors of every SCM_RIGHTS message before anything
 // is judged, so that none can be forgotten open.
 func rights(oob []byte) (fds []int, err error) {
