@@ -1,0 +1,287 @@
+package main
+
+import (
+	"fmt"
+	"os"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// idle takes what shells cost that do nothing, and what one more start costs
+// beside them. It has a daemon of its own for each way, which starts empty.
+func (b *bench) idle() error {
+	title("Idle shells")
+	for _, terminal := range []bool{true, false} {
+		way := "pipes"
+		if terminal {
+			way = "pty"
+		}
+		h, err := b.newHerd(way, terminal)
+		if err != nil {
+			return err
+		}
+		err = h.measure()
+		h.end()
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// herd is many idle shells of one daemon, with their clients.
+type herd struct {
+	bench    *bench
+	way      string
+	terminal bool
+	daemon   *daemon
+	clients  []*process
+	screens  []*terminal
+	null     *os.File
+	empty    usage   // of the daemon before the first shell
+	base     samples // one more start beside the fewest shells, to compare with
+}
+
+func (b *bench) newHerd(way string, terminal bool) (*herd, error) {
+	d, err := b.startDaemon("idle-" + way)
+	if err != nil {
+		return nil, err
+	}
+	h := &herd{bench: b, way: way, terminal: terminal, daemon: d}
+	if h.null, err = os.OpenFile(os.DevNull, os.O_RDWR, 0); err != nil {
+		h.end()
+		return nil, err
+	}
+	// One start first: what it sets up for good is no shell's.
+	if err := b.newProtocol(d, terminal, int(h.null.Fd()), "/bin/true").run(1, 1); err != nil {
+		h.end()
+		return nil, err
+	}
+	h.empty, err = usageOf(d.process.pid)
+	return h, err
+}
+
+// measure grows the herd step by step.
+func (h *herd) measure() error {
+	cost := newTable("idle shells, "+h.way, "daemon PSS KiB/shell", "fds/shell", "threads in all", "client PSS KiB", "fds", "threads")
+	more := newTable("idle shells, "+h.way, "floor ms", "client ms", "ratio to the floor", "in the daemon ms", "against the fewest")
+	for _, n := range h.bench.sizes.shells {
+		if err := h.grow(n); err != nil {
+			return err
+		}
+		row, err := h.cost()
+		if err != nil {
+			return err
+		}
+		cost.row(row...)
+		if row, err = h.oneMore(); err != nil {
+			return err
+		}
+		more.row(row...)
+	}
+	calm, err := h.calm()
+	if err != nil {
+		return err
+	}
+	cost.note(calm)
+	cost.note(h.floorCost())
+	cost.print()
+	fmt.Printf("What one more start of `true` costs then:\n\n")
+	more.print()
+	return nil
+}
+
+// grow starts clients until there are n, and waits until all their programs
+// run.
+func (h *herd) grow(n int) error {
+	for len(h.clients) < n {
+		if err := h.add(); err != nil {
+			return err
+		}
+	}
+	return eventually(fmt.Sprintf("%d shells", n), func() bool { return len(childrenOf(h.daemon.process.pid)) == n && h.settled() })
+}
+
+// settled says that the last client has reached its rest.
+func (h *herd) settled() bool { return processState(h.clients[len(h.clients)-1].pid) == 'S' }
+
+// sleeper is a program that does nothing for longer than the benchmark runs.
+var sleeper = []string{"/usr/bin/env", "sleep", "3600"}
+
+func (h *herd) add() error {
+	ours := h.bench.ours(h.daemon)
+	argv, err := ours.pipes(sleeper...)
+	if err != nil {
+		return err
+	}
+	null := int(h.null.Fd())
+	files := [3]int{null, null, null}
+	if h.terminal {
+		t, err := newTerminal()
+		if err != nil {
+			return err
+		}
+		h.screens = append(h.screens, t)
+		files = t.files()
+		defer t.started()
+	}
+	p, err := h.bench.start(argv, files, h.terminal, time.Hour)
+	if err == nil {
+		h.clients = append(h.clients, p)
+	}
+	return err
+}
+
+// cost reads what daemon and clients take, after a moment of rest.
+func (h *herd) cost() ([]string, error) {
+	time.Sleep(200 * time.Millisecond)
+	d, err := usageOf(h.daemon.process.pid)
+	if err != nil {
+		return nil, err
+	}
+	var pss, fds, threads samples
+	for i := 0; i < len(h.clients); i += max(1, len(h.clients)/50) {
+		u, err := usageOf(h.clients[i].pid)
+		if err != nil {
+			return nil, err
+		}
+		pss, fds, threads = append(pss, u.pss), append(fds, float64(u.fds)), append(threads, float64(u.threads))
+	}
+	n := float64(len(h.clients))
+	perShell := (d.pss - h.empty.pss) / n
+	h.bench.summary.put("idle shell, "+h.way+", daemon PSS, KiB", oursName, number(perShell, "%.0f"))
+	h.bench.summary.put("idle shell, "+h.way+", client PSS, KiB", oursName, number(pss.median(), "%.0f"))
+	return []string{
+		fmt.Sprint(len(h.clients)), number(perShell, "%.1f"), number(float64(d.fds-h.empty.fds)/n, "%.2f"), fmt.Sprint(d.threads),
+		number(pss.median(), "%.0f"), number(fds.median(), "%.0f"), number(threads.median(), "%.0f"),
+	}, nil
+}
+
+// oneMore starts true beside the herd: through clients, with the floor taking
+// turns, and directly.
+func (h *herd) oneMore() ([]string, error) {
+	b := h.bench
+	ours, floor := b.ours(h.daemon), b.floorSubject()
+	direct := b.newProtocol(h.daemon, h.terminal, int(h.null.Fd()), "/bin/true")
+	time1 := b.timePipes
+	if h.terminal {
+		time1 = b.timePty
+	}
+	run := func(s subject) func() (samples, error) {
+		return single(func() (float64, error) {
+			argv, err := h.command(s)("/bin/true")
+			if err != nil {
+				return 0, err
+			}
+			return time1(argv)
+		})
+	}
+	all := []*series{
+		{name: floorName, run: run(floor)}, {name: oursName, run: run(ours)},
+		{name: "direct", run: single(func() (float64, error) {
+			began := time.Now()
+			err := direct.run(1, 1)
+			return time.Since(began).Seconds(), err
+		})},
+	}
+	alternate(b.sizes.moreStarts, b.sizes.limit/2, all...)
+	for _, s := range all {
+		if s.err != nil {
+			return nil, s.err
+		}
+	}
+	if h.base == nil {
+		h.base = all[2].got
+	}
+	grown := all[2].got.ratioTo(h.base)
+	b.summary.put("one more start beside "+fmt.Sprint(len(h.clients))+" shells against "+fmt.Sprint(b.sizes.shells[0])+", "+h.way,
+		oursName, number(grown.medians, "%.2f"))
+	return []string{
+		fmt.Sprint(len(h.clients)), milli(all[0].got.median()), milli(all[1].got.median()), all[1].got.ratioTo(all[0].got).String(),
+		milli(all[2].got.median()), grown.String(),
+	}, nil
+}
+
+func (h *herd) command(s subject) command {
+	if h.terminal {
+		return s.pty
+	}
+	return s.pipes
+}
+
+// calm counts context switches while nothing happens.
+func (h *herd) calm() (string, error) {
+	time.Sleep(time.Second) // what the starts stirred up has settled
+	before, err := h.switches()
+	if err != nil {
+		return "", err
+	}
+	time.Sleep(h.bench.sizes.calm)
+	after, err := h.switches()
+	perMinute := time.Minute.Seconds() / h.bench.sizes.calm.Seconds()
+	return fmt.Sprintf("Context switches per minute beside %d idle shells, taken over %v: daemon %.0f, one client %.0f.",
+		len(h.clients), h.bench.sizes.calm,
+		float64(after[0]-before[0])*perMinute, float64(after[1]-before[1])*perMinute), err
+}
+
+func (h *herd) switches() (n [2]int, err error) {
+	for i, pid := range []int{h.daemon.process.pid, h.clients[0].pid} {
+		u, err := usageOf(pid)
+		if err != nil {
+			return n, err
+		}
+		n[i] = u.switches
+	}
+	return n, nil
+}
+
+// floorCost is what the C proxy takes, for comparison.
+func (h *herd) floorCost() string {
+	if !h.terminal {
+		return ""
+	}
+	c := &crowd{}
+	var pss samples
+	for range 100 {
+		t, err := newTerminal()
+		if err != nil {
+			break
+		}
+		p, err := h.bench.start(append(h.bench.floor.pty[:len(h.bench.floor.pty):len(h.bench.floor.pty)], sleeper...), t.files(), true, time.Hour)
+		t.started()
+		c.terminals = append(c.terminals, t)
+		if err != nil {
+			break
+		}
+		c.gates = append(c.gates, p)
+	}
+	time.Sleep(200 * time.Millisecond)
+	for _, p := range c.gates {
+		if v, err := pssOf(p.pid); err == nil {
+			pss = append(pss, v)
+		}
+	}
+	for _, p := range c.gates {
+		p.kill()
+	}
+	c.end()
+	return fmt.Sprintf("A hundred of the floor's proxies: %.0f KiB each.", pss.median())
+}
+
+// end ends clients, shells and daemon.
+func (h *herd) end() {
+	for _, p := range h.clients {
+		_ = unix.Kill(p.pid, unix.SIGKILL) // unreaped, so it is ours
+	}
+	for _, p := range h.clients {
+		_ = p.wait() // killed, as we know
+	}
+	for _, t := range h.screens {
+		t.hangUp()
+	}
+	h.daemon.stop()
+	if h.null != nil {
+		_ = h.null.Close() // nothing was written
+	}
+}
