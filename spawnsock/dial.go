@@ -17,7 +17,7 @@ import (
 
 // refusedGrace is how long a refusal is not believed: a server that starts calls
 // bind and listen, and in between its clients are refused.
-const refusedGrace = 5 * time.Millisecond
+const refusedGrace = 20 * time.Millisecond
 
 // Dial connects to the Unix stream socket at path, of any length. Where the
 // accept queue is full, net.Dial fails at once, whatever its timeout; Dial

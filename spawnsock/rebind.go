@@ -39,7 +39,9 @@ func (l *Listener) presentLocked() (bool, error) {
 	if err == unix.ENOENT || err == unix.ENOTDIR {
 		return false, nil
 	}
-	return err == nil && idOf(&st) == l.now.name, err
+	// unlink(2) reports the lost link before it forgets the name, and for that
+	// moment the name leads to a file without links.
+	return err == nil && idOf(&st) == l.now.name && st.Nlink > 0, err
 }
 
 // WaitGone blocks until Present would say false, and returns nil; Close wakes

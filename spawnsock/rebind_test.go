@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"shellspawn/spawnsock"
+	"shellspawn/spawnsock/dial"
 )
 
 // waitGone starts WaitGone and returns what it will return. It returns when
@@ -194,18 +195,17 @@ func TestRebindUnderServer(t *testing.T) {
 	}
 }
 
-// expect dials and reads until the end.
+// expect connects, to a server that may be about to listen, and reads until the
+// end.
 func expect(t *testing.T, path, want string) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), patience)
-	defer cancel()
-	c, err := spawnsock.Dial(ctx, path)
+	fd, _, err := dial.Connect(path, patience, true)
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer c.Close()
-	_ = c.SetDeadline(time.Now().Add(patience))
-	if got, err := io.ReadAll(c); err != nil || string(got) != want {
+	f := os.NewFile(uintptr(fd), path)
+	defer f.Close()
+	if got, err := io.ReadAll(f); err != nil || string(got) != want {
 		t.Errorf("got %q, %v, want %q", got, err, want)
 	}
 }

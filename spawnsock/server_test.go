@@ -243,3 +243,32 @@ func TestCloseUnused(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// ServeConn serves a connection that somebody else accepted, to its end, and
+// nothing once the server stops.
+func TestServeConn(t *testing.T) {
+	srv := lineServer()
+	path := socketPath(t)
+	l := listen(t, path, spawnsock.Options{})
+	for _, want := range []error{nil, spawnsock.ErrServerClosed} {
+		c := client(t, path)
+		conn, err := l.AcceptUnix()
+		if err != nil {
+			t.Fatal(err)
+		}
+		served := make(chan error, 1)
+		go func() { served <- srv.ServeConn(conn) }()
+		if want == nil {
+			ask(t, c)
+		}
+		if err := receive(t, "ServeConn", served); err != want {
+			t.Errorf("ServeConn: %v, want %v", err, want)
+		}
+		if _, err := conn.Write([]byte("x")); !isClosed(err) {
+			t.Errorf("connection: %v", err)
+		}
+		if err := srv.Shutdown(t.Context()); err != nil {
+			t.Error(err)
+		}
+	}
+}

@@ -38,6 +38,9 @@ func refused(p *place) (id fileID, err error) {
 	if err := unix.Fstat(file, &st); err != nil {
 		return id, os.NewSyscallError("fstat", err)
 	}
+	if st.Nlink == 0 {
+		return id, nil // being removed; the name is about to go
+	}
 	if st.Mode&unix.S_IFMT != unix.S_IFSOCK {
 		return id, errors.New("file exists and is not a socket")
 	}

@@ -18,7 +18,7 @@ const (
 
 	// refusedGrace is how long a refusal is not believed: a server that starts
 	// calls bind and listen, and in between its clients are refused.
-	refusedGrace = 5 * time.Millisecond
+	refusedGrace = 20 * time.Millisecond
 
 	// maxSlice bounds one wait in the kernel. For each client accepted the
 	// kernel wakes one of those that wait; if just that one is being killed,
