@@ -35,8 +35,8 @@ Exit status: that of the command; 128+N if signal N killed it; 127 command not
 found; 126 found but cannot be executed; 125 the daemon cannot be reached or
 refused, or went away; 2 wrong usage.
 
-Socket: --socket, or $SHELLSPAWN_SOCKET, or $DPREFIX/var/run/shellspawn.sock (with
-the protocol of --legacy), or $XDG_RUNTIME_DIR/shellspawn.sock, or
+Socket: --socket, or $SHELLSPAWN_SOCKET, or $DPREFIX/var/run/shellspawn.sock
+(which implies --legacy), or $XDG_RUNTIME_DIR/shellspawn.sock, or
 /run/shellspawn.sock.
 
 Examples:
