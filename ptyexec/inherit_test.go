@@ -16,15 +16,19 @@ import (
 
 func init() { helpers["inherit"] = startAndShow }
 
-// startAndShow starts a program that prints what it has inherited.
+// startAndShow starts programs that print what they have inherited.
 func startAndShow() {
-	signal.Ignore(unix.SIGUSR2)
+	run := func(s ptyexec.Spec) {
+		s.Stdio = &[3]int{0, 1, 2}
+		p, err := ptyexec.Start(context.Background(), s)
+		check(err == nil, "start: %v", err)
+		_, _ = p.Wait()
+	}
+	run(sh("umask; ulimit -Sn; ulimit -Hn; cat /proc/self/oom_score_adj"))
+	// What is ignored only after the first start counts as well.
+	signal.Ignore(unix.SIGUSR2, unix.SIGALRM)
 	signal.Notify(make(chan os.Signal, 1), unix.SIGUSR1)
-	s := sh("umask; ulimit -Sn; ulimit -Hn; cat /proc/self/oom_score_adj; grep '^Sig[BI]' /proc/self/status")
-	s.Stdio = &[3]int{0, 1, 2}
-	p, err := ptyexec.Start(context.Background(), s)
-	check(err == nil, "start: %v", err)
-	_, _ = p.Wait()
+	run(ptyexec.Spec{Program: "grep", Args: []string{"grep", "^Sig[BI]", "/proc/self/status"}})
 }
 
 // TestInherit starts this test binary in surroundings as a daemon may find them,
@@ -33,7 +37,7 @@ func TestInherit(t *testing.T) { // B10, C8
 	script := `
 		ulimit -Sn 512; umask 027
 		echo 500 >/proc/self/oom_score_adj || exit
-		trap '' HUP INT QUIT TSTP TTIN TTOU USR2 PIPE
+		trap '' HUP INT QUIT TSTP TTIN TTOU PIPE
 		exec ` + testBinary(t)
 	cmd := exec.Command("/bin/sh", "-c", script)
 	cmd.Env = []string{helperVar + "=inherit", "PATH=/usr/bin:/bin"}

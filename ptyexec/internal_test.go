@@ -10,6 +10,8 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
+	"unsafe"
 
 	"golang.org/x/sys/unix"
 )
@@ -101,7 +103,13 @@ func TestMaskRestored(t *testing.T) {
 // TestWaitWithoutPoller: where the poller does not take the pidfd, Wait works
 // nevertheless. A regular file stands in for a descriptor it refuses.
 func TestWaitWithoutPoller(t *testing.T) {
-	s := Spec{Program: "/bin/sh", Args: []string{"sh", "-c", "exit 5"}}
+	r, w, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.Close()
+	defer w.Close()
+	s := Spec{Program: "/bin/sh", Args: []string{"sh", "-c", "read line; exit 5"}, Stdio: &[3]int{int(r.Fd()), -1, -1}}
 	p, err := Start(context.Background(), s)
 	if err != nil {
 		t.Fatal(err)
@@ -111,8 +119,57 @@ func TestWaitWithoutPoller(t *testing.T) {
 	if p.file, err = os.CreateTemp(t.TempDir(), ""); err != nil {
 		t.Fatal(err)
 	}
-	if status, err := p.Wait(); status.Shell() != 5 || err != nil {
-		t.Error(status, err)
+	done := make(chan ExitStatus, 1)
+	go func() {
+		status, err := p.Wait()
+		if err != nil {
+			t.Error(err)
+		}
+		done <- status
+	}()
+	select {
+	case status := <-done:
+		t.Fatalf("did not wait: %v", status)
+	case <-time.After(20 * time.Millisecond):
+	}
+	w.Close()
+	select {
+	case status := <-done:
+		if status.Shell() != 5 {
+			t.Error(status)
+		}
+	case <-time.After(time.Minute):
+		t.Fatal("Wait does not return")
+	}
+}
+
+// TestStringsStay: what the child's steps point to must be memory that the plan
+// holds, also when the strings need more room than was thought.
+func TestStringsStay(t *testing.T) {
+	s := Spec{
+		Program: "program", Dir: "/dir", Fallback: []string{strings.Repeat("f", 5000), "g"},
+		Args: []string{"argument"}, Env: []string{"PATH=" + strings.Repeat("/some/directory:", 1000), "A=b"},
+	}
+	p := newPlan(&s, &descriptors{})
+	addresses := slices.Clone(p.pointers)
+	for _, st := range p.steps {
+		if st.nr == unix.SYS_EXECVE || st.nr == unix.SYS_CHDIR {
+			addresses = append(addresses, st.args[0])
+		}
+	}
+	for _, a := range addresses {
+		held := a == 0
+		for _, text := range append(p.full, p.text) {
+			if first := uintptr(unsafe.Pointer(unsafe.SliceData(text))); first <= a && a < first+uintptr(len(text)) {
+				held = true
+			}
+		}
+		if !held {
+			t.Fatalf("%#x is outside", a)
+		}
+	}
+	if len(p.full) == 0 {
+		t.Error("the test's strings did not need more room")
 	}
 }
 

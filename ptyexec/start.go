@@ -61,8 +61,7 @@ func (p *plan) start(ctx context.Context, s *Spec) error {
 
 	err := p.failure(s)
 	if !intime {
-		p.cancel() // as ctx may have ended when it had exec'd already
-		err = cancelled(ctx, s)
+		err = cancelled(ctx, s) // even if it had exec'd when it was killed
 	}
 	if err != nil {
 		_ = p.child.await() // how it ended says nothing

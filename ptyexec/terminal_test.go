@@ -143,18 +143,13 @@ func TestTerminalSettings(t *testing.T) { // A11
 func defaultSettings(t *testing.T) *unix.Termios {
 	t.Helper()
 	p := start(t, ptyexec.Spec{Program: "/bin/cat", Terminal: &ptyexec.Terminal{}})
-	fd := p.TakeMaster()
-	defer unix.Close(fd)
-	settings, err := unix.IoctlGetTermios(fd, unix.TCGETS)
-	if err != nil {
-		t.Fatal(err)
-	}
 	tty, err := os.OpenFile(p.TTY(), os.O_RDWR|unix.O_NOCTTY, 0)
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer tty.Close()
-	if settings, err = unix.IoctlGetTermios(int(tty.Fd()), unix.TCGETS); err != nil {
+	settings, err := unix.IoctlGetTermios(int(tty.Fd()), unix.TCGETS)
+	if err != nil {
 		t.Fatal(err)
 	}
 	return settings
@@ -189,6 +184,15 @@ func TestTerminalStaysOpen(t *testing.T) {
 		_, err := os.Readlink(fmt.Sprintf("/proc/%d/fd/2", p.PID()))
 		return errors.Is(err, fs.ErrNotExist)
 	})
+	if err := screen.file.SetReadDeadline(time.Now().Add(20 * time.Millisecond)); err != nil {
+		t.Fatal(err)
+	}
+	if n, err := screen.file.Read(make([]byte, 1)); !errors.Is(err, os.ErrDeadlineExceeded) {
+		t.Errorf("read while nobody has the terminal: %d %v", n, err)
+	}
+	if err := screen.file.SetReadDeadline(time.Now().Add(limit)); err != nil {
+		t.Fatal(err)
+	}
 	// The handler is there once the signal is caught, which the kernel shows.
 	until(t, "signal is caught", func() bool { return catches(p.PID(), unix.SIGUSR1) })
 	if err := p.Signal(unix.SIGUSR1); err != nil {
