@@ -11,6 +11,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"shellspawn/internal/control"
+	"shellspawn/internal/daemon"
 )
 
 // version is set by the linker.
@@ -102,9 +103,13 @@ func failure(err error) int {
 	}
 	for _, err := range errs {
 		fmt.Fprintf(os.Stderr, "shellspawn: %v\n", err)
+		hint := daemon.Hint(err)
 		var e *control.Error
-		if errors.As(err, &e) && e.Hint != "" {
-			fmt.Fprintf(os.Stderr, "shellspawn: hint: %s\n", e.Hint)
+		if errors.As(err, &e) {
+			hint = e.Hint
+		}
+		if hint != "" {
+			fmt.Fprintf(os.Stderr, "shellspawn: hint: %s\n", hint)
 		}
 	}
 	return statusFailure

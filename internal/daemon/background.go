@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"strconv"
+	"strings"
 	"syscall"
 
 	"golang.org/x/sys/unix"
@@ -59,11 +60,16 @@ func StartBackground(args []string) error {
 		return cmd.Process.Release()
 	}
 	state := cmd.Wait()
-	if len(message) > 0 {
-		return errors.New(string(message))
+	if text, hint, _ := strings.Cut(string(message), "\n"); text != "" {
+		return &startFailure{text, hint}
 	}
 	return fmt.Errorf("start %s: the daemon ended before it was ready: %w", program, state)
 }
+
+// startFailure is what a background daemon told of its failure.
+type startFailure struct{ text, hint string }
+
+func (e *startFailure) Error() string { return e.text }
 
 // closeStrayOnExec keeps descriptors from the daemon that this process inherited:
 // a shell that reads from our standard output to its end would wait for each.
@@ -97,8 +103,9 @@ func FindStarter(value string) *Starter {
 // any more.
 func (s *Starter) Ready() error { return s.say(readyMessage) }
 
-// Failed says why the daemon did not come up.
-func (s *Starter) Failed(cause error) { _ = s.say(cause.Error()) } // there is nobody else to tell
+// Failed says why the daemon did not come up, and what to try. If it was ready
+// once, nobody listens any more.
+func (s *Starter) Failed(cause error) { _ = s.say(cause.Error() + "\n" + Hint(cause)) }
 
 func (s *Starter) say(message string) error {
 	if s == nil {
