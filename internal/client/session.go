@@ -69,7 +69,7 @@ func (s *session) run(restoreQuit func()) int {
 		}
 		return s.report.failed(f)
 	}
-	s.signals.running.Store(true)
+	close(s.signals.started)
 	if s.streams.pty {
 		return s.attach()
 	}

@@ -23,7 +23,7 @@ type relay struct {
 	session *session
 	ch      chan os.Signal
 	seq     atomic.Uint32
-	running atomic.Bool // the program runs: signals are for it
+	started chan struct{} // closed when the program runs: signals are for it then
 }
 
 // defaultQuit gives SIGQUIT its default action, in place of the Go runtime's,
@@ -45,7 +45,7 @@ func rtSigaction(sig unix.Signal, set, old *[4]uintptr) {
 // startRelay begins to catch signals. Those that were ignored when the client
 // started, as under nohup, stay so.
 func startRelay(s *session) *relay {
-	r := &relay{session: s, ch: make(chan os.Signal, 64)}
+	r := &relay{session: s, ch: make(chan os.Signal, 64), started: make(chan struct{})}
 	caught := make([]os.Signal, 0, len(relayed)+1)
 	for _, sig := range relayed {
 		if !signal.Ignored(sig) {
@@ -65,8 +65,26 @@ func (r *relay) next() uint32 { return r.seq.Add(1) }
 // run ends with the process: nobody waits for it.
 func (r *relay) run() {
 	defer r.session.endOnPanic()
+	for _, sig := range r.untilStart() {
+		r.deliver(sig)
+	}
 	for sig := range r.ch {
 		r.deliver(sig.(unix.Signal))
+	}
+}
+
+// untilStart returns the signals that came before we knew that the program runs
+// and are meant for it: it may have been running already.
+func (r *relay) untilStart() (kept []unix.Signal) {
+	for {
+		select {
+		case <-r.started:
+			return kept
+		case sig := <-r.ch:
+			if sig := sig.(unix.Signal); !r.endsClient(sig) {
+				kept = append(kept, sig)
+			}
+		}
 	}
 }
 
@@ -76,8 +94,6 @@ func (r *relay) deliver(sig unix.Signal) {
 	switch {
 	case s.ended.Load():
 		r.whileDraining(sig)
-	case !r.running.Load():
-		r.beforeStart(sig)
 	case !s.streams.pty:
 		s.dialect.signal(sig)
 	case sig == unix.SIGWINCH:
@@ -94,18 +110,19 @@ func (r *relay) deliver(sig unix.Signal) {
 	}
 }
 
-// beforeStart: no program runs that a signal could be meant for, so those that
-// end a program end the client.
-func (r *relay) beforeStart(sig unix.Signal) {
+// endsClient: while no program is known to run, the signals that end a program
+// end the client.
+func (r *relay) endsClient(sig unix.Signal) bool {
 	switch sig {
 	case unix.SIGTERM, unix.SIGHUP, unix.SIGINT:
 		signal.Reset(sig)
 		_ = unix.Kill(unix.Getpid(), sig)
 	case unix.SIGQUIT:
 		r.session.abort(128 + int(sig))
-	case unix.SIGTSTP:
-		r.stop()
+	default:
+		return false
 	}
+	return true
 }
 
 // whileDraining: the shell has ended and only output is left, which somebody
