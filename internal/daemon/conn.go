@@ -3,8 +3,8 @@ package daemon
 import (
 	"context"
 	"errors"
-	"io"
 	"net"
+	"os"
 	"sync"
 	"syscall"
 	"time"
@@ -24,6 +24,12 @@ type conn struct {
 	cred   spawnsock.Cred
 	reader *wire.Reader
 	legacy bool
+	shell  *shell // once there is one, whatever happens then
+
+	key      uint32 // whose turns this connection takes
+	turn     *turn  // nil while it waits for the client, or has ended
+	large    *turn  // of a request that needs much memory
+	received int
 }
 
 // requestBuffer holds a common request whole, so that one recvmsg(2) reads it.
@@ -31,53 +37,75 @@ const requestBuffer = 16 << 10
 
 var requestBuffers = sync.Pool{New: func() any { return new([requestBuffer]byte) }}
 
+// smallRequest is how much of a request is kept before it has to wait for one of
+// the few places for large ones.
+const smallRequest = 64 << 10
+
 // handle serves one connection to its end. It is the server's handler: the
 // connection is closed when it returns.
 func (d *Daemon) handle(ctx context.Context, c *net.UnixConn) {
 	cn := &conn{daemon: d, id: d.lastConn.Add(1), unix: c}
-	if err := cn.serve(ctx); err != nil {
+	defer cn.endOnPanic()
+	s, err := cn.open(ctx)
+	if s != nil {
+		s.serve()
+	}
+	if err != nil {
 		d.log.Debug("close", "conn", cn.id, "uid", cn.cred.UID, "pid", cn.cred.PID, "cause", err)
 	}
+	cn.close()
 }
 
-// serve returns why the connection ended without a shell, or nil.
-func (cn *conn) serve(ctx context.Context) (err error) {
+// open returns the shell that the client has asked for. Without one it returns
+// why the connection ended, or nil if the client has had an answer.
+func (cn *conn) open(ctx context.Context) (s *shell, err error) {
+	d := cn.daemon
 	if cn.cred, err = spawnsock.PeerCred(cn.unix); err != nil {
-		return err
+		return nil, err
 	}
 	if cn.raw, err = cn.unix.SyscallConn(); err != nil {
-		return err
+		return nil, err
 	}
-	cn.daemon.log.Debug("accept", "conn", cn.id, "uid", cn.cred.UID, "gid", cn.cred.GID, "pid", cn.cred.PID)
+	d.log.Debug("accept", "conn", cn.id, "uid", cn.cred.UID, "gid", cn.cred.GID, "pid", cn.cred.PID)
 	// One deadline from here to exec, whatever trickles in.
-	deadline := time.Now().Add(cn.daemon.config.RequestTimeout)
+	deadline := time.Now().Add(d.config.RequestTimeout)
 	if err := cn.unix.SetReadDeadline(deadline); err != nil {
-		return err
+		return nil, err
+	}
+	// Who has not yet asked for anything when the daemon stops is not waited for.
+	asking := context.AfterFunc(ctx, func() {
+		_ = cn.unix.SetReadDeadline(time.Unix(1, 0)) // it may be closed already
+	})
+	defer asking()
+	if err := cn.await(); err != nil {
+		if errors.Is(err, os.ErrDeadlineExceeded) && !d.isStopping() {
+			d.countRefused("timeout")
+		}
+		return nil, err
 	}
 	ctx, cancel := context.WithDeadline(ctx, deadline)
 	defer cancel()
-	s, err := cn.request(ctx)
-	if err != nil || s == nil {
-		return err
+	if s, err = cn.request(ctx); s != nil {
+		_ = cn.unix.SetReadDeadline(time.Time{}) // no timer for a shell that runs
 	}
-	cancel()
-	s.serve()
-	return nil
+	return s, err
 }
 
 // request reads the request and starts what it asks for. The buffer that it was
 // read into goes back before the shell runs; descriptors that nobody took are
 // closed on every way out.
 func (cn *conn) request(ctx context.Context) (*shell, error) {
-	buf, n, fds, err := cn.first()
-	if err != nil {
-		wire.CloseAll(fds)
-		return nil, err
-	}
-	cn.reader = wire.NewReader(cn.recv, buf[:])
-	cn.reader.Prime(n, fds)
-	defer cn.reader.Close()
-	defer cn.giveBack(buf)
+	cn.key = cn.daemon.policy.turnsOf(cn)
+	recv := func(p []byte) (int, []int, error) { return cn.recv(ctx, p) }
+	buf := requestBuffers.Get().(*[requestBuffer]byte)
+	cn.reader = wire.NewReader(recv, buf[:])
+	defer func() {
+		cn.takeTurn(context.Background())
+		cn.reader.Close()
+		cn.reader.ReleaseBuffer()
+		requestBuffers.Put(buf)
+		cn.endTurns()
+	}()
 	hello, legacy, err := cn.reader.Opening()
 	if err != nil {
 		return nil, err
@@ -88,42 +116,94 @@ func (cn *conn) request(ctx context.Context) (*shell, error) {
 	return cn.modernRequest(ctx, hello)
 }
 
-// first waits for the first bytes. Only then does it take a buffer, so that
-// connections that stay silent cost none.
-func (cn *conn) first() (buf *[requestBuffer]byte, n int, fds []int, err error) {
-	waitErr := cn.raw.Read(func(fd uintptr) bool {
-		buf = requestBuffers.Get().(*[requestBuffer]byte)
-		n, fds, err = wire.RecvNow(int(fd), buf[:])
-		if err == unix.EAGAIN || err == unix.EINTR {
-			requestBuffers.Put(buf)
-			return false
-		}
-		return true
-	})
-	if waitErr != nil {
-		return buf, 0, nil, waitErr
-	}
-	if err == nil && n == 0 {
-		err = io.EOF
-	}
-	return buf, n, fds, err
-}
-
-func (cn *conn) giveBack(buf *[requestBuffer]byte) {
-	cn.reader.ReleaseBuffer()
-	requestBuffers.Put(buf)
-}
-
-// recv waits in the runtime poller, until the read deadline.
-func (cn *conn) recv(p []byte) (n int, fds []int, err error) {
-	waitErr := cn.raw.Read(func(fd uintptr) bool {
-		n, fds, err = wire.RecvNow(int(fd), p)
+// await returns when the client has sent something, or has gone. It does not
+// take it: what is not received costs nothing, and descriptors that come with it
+// are not ours yet.
+func (cn *conn) await() error {
+	return cn.raw.Read(func(fd uintptr) bool {
+		var peek [1]byte
+		_, _, err := unix.Recvfrom(int(fd), peek[:], unix.MSG_PEEK|unix.MSG_DONTWAIT)
 		return err != unix.EAGAIN && err != unix.EINTR
 	})
-	if waitErr != nil {
-		return n, fds, waitErr
+}
+
+// recv takes what the client has sent, in a turn that it gives up while there is
+// nothing.
+func (cn *conn) recv(ctx context.Context, p []byte) (n int, fds []int, err error) {
+	for {
+		if err := cn.takeTurn(ctx); err != nil {
+			return 0, nil, err
+		}
+		if cn.received > smallRequest && cn.large == nil {
+			cn.endTurn()
+			if cn.large, err = cn.daemon.large.take(ctx, cn.key); err != nil {
+				return 0, nil, err
+			}
+			continue
+		}
+		closed := cn.raw.Control(func(fd uintptr) {
+			n, fds, err = wire.RecvNow(int(fd), p)
+		})
+		if closed != nil {
+			return 0, nil, closed
+		}
+		if err != unix.EAGAIN && err != unix.EINTR {
+			cn.received += n
+			return n, fds, err
+		}
+		cn.endTurn()
+		if err := cn.await(); err != nil {
+			return 0, nil, err
+		}
 	}
-	return n, fds, err
+}
+
+// takeTurn waits until this connection may go on, see turns.
+func (cn *conn) takeTurn(ctx context.Context) (err error) {
+	if cn.turn == nil {
+		cn.turn, err = cn.daemon.turns.take(ctx, cn.key)
+	}
+	return err
+}
+
+func (cn *conn) endTurn() {
+	if cn.turn != nil {
+		cn.turn.end()
+		cn.turn = nil
+	}
+}
+
+func (cn *conn) endTurns() {
+	cn.endTurn()
+	if cn.large != nil {
+		cn.large.end()
+		cn.large = nil
+	}
+}
+
+// close takes a turn, as the client may have left descriptors in the connection
+// whose end takes time.
+func (cn *conn) close() {
+	_ = cn.takeTurn(context.Background()) // waits for as long as it takes
+	_ = cn.unix.Close()                   // what there was to say has been said
+	cn.endTurns()
+}
+
+// endOnPanic keeps a bug in one connection from ending others. The shell that it
+// may have started is ended as if its client had gone.
+func (cn *conn) endOnPanic() {
+	v := recover()
+	if v == nil {
+		return
+	}
+	cn.endTurns()
+	_ = cn.unix.Close() // a client must not wait for the end of what is broken
+	cn.daemon.logPanic(cn.id, v)
+	if s := cn.shell; s != nil {
+		s.hangUp(causeHungUp, cn.daemon.config.HangupGrace)
+		_, _ = s.process.Wait() // nobody is there to be told
+		cn.daemon.unregister(s)
+	}
 }
 
 // send writes b, with descriptors on its first bytes. It waits for as long as

@@ -10,12 +10,11 @@
 package daemon
 
 import (
-	"context"
-	"errors"
 	"io/fs"
 	"log/slog"
+	"net"
 	"os"
-	"runtime/debug"
+	"runtime"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -41,19 +40,33 @@ type Config struct {
 	HangupGrace    time.Duration
 	ShutdownGrace  time.Duration
 	Version        string
+
+	// Supervisor is the service manager that started this process; nil if it
+	// was started by hand.
+	Supervisor *Supervisor
+	// ReopenLog is called by Reload; nil if the log is no file.
+	ReopenLog func() error
 }
 
 // Daemon serves connections. Its methods may be called from any goroutine.
 type Daemon struct {
-	config Config
-	log    *slog.Logger
-	users  *userdb.DB
-	euid   uint32
-	ttyGID uint32
-	policy policy
-	server *spawnsock.Server
-	watch  *watcher
-	start  time.Time
+	config     Config
+	log        *slog.Logger
+	users      *userdb.DB
+	euid       uint32
+	ttyGID     uint32
+	policy     policy
+	server     *spawnsock.Server
+	watch      *watcher
+	supervisor *Supervisor
+	start      time.Time
+	turns      turns // to do what may take a client's time
+	large      turns // to keep a request that is large
+	selfCheck  func(path string, limit time.Duration) error
+
+	// Set by Open and not changed after it.
+	listeners []*spawnsock.Listener
+	passed    *net.UnixConn // the one connection of Accept=yes
 
 	lastConn atomic.Uint32
 	mu       sync.Mutex
@@ -63,19 +76,31 @@ type Daemon struct {
 	places   int    // shells running or being started
 	total    uint64 // shells ever started
 	stopping bool
+	failure  error // why it ends, if nobody asked it to
+	held     []int // connections that tell their clients when the daemon is gone
 
 	waited      uint64 // clients that had to wait for the accept queue
 	longestWait uint32 // in milliseconds
+
+	stop      sync.Once
+	hurryOnce sync.Once
+	hurry     chan struct{} // closed by Hurry
+	left      chan struct{} // has a value after a shell has ended during a stop
+	ended     chan struct{} // closed when a stop is over
 }
 
 // New prepares a daemon that logs to log. It fails if the configuration cannot
 // be used, before anything is listened on.
 func New(c Config, log *slog.Logger) (*Daemon, error) {
 	d := &Daemon{
-		config: c, log: log, users: &userdb.DB{},
-		euid: uint32(os.Geteuid()), start: time.Now(),
+		config: c, log: log, users: &userdb.DB{}, supervisor: c.Supervisor,
+		euid: uint32(os.Geteuid()), start: time.Now(), selfCheck: askOneself,
 		shells: make(map[uint32]*shell), perUser: make(map[uint32]int),
 		refused: make(map[string]uint64),
+		hurry:   make(chan struct{}), left: make(chan struct{}, 1), ended: make(chan struct{}),
+	}
+	if d.supervisor == nil {
+		d.supervisor = noSupervisor()
 	}
 	var err error
 	if d.policy, err = newPolicy(d); err != nil {
@@ -85,78 +110,13 @@ func New(c Config, log *slog.Logger) (*Daemon, error) {
 	if d.watch, err = newWatcher(d); err != nil {
 		return nil, err
 	}
-	d.server = &spawnsock.Server{Handler: d.handle}
+	n := 4 + 2*runtime.GOMAXPROCS(0)
+	d.turns = turns{atOnce: n, perUser: 12, patience: 250 * time.Millisecond}
+	d.large = turns{atOnce: 8, perUser: 2}
+	warmThreads(n + runtime.GOMAXPROCS(0))
+	d.server = &spawnsock.Server{
+		Handler: d.handle, MaxPending: maxPending(),
+		AcceptError: d.acceptErrors(), Panic: d.handlerPanic,
+	}
 	return d, nil
-}
-
-// Listen opens the daemon's own socket.
-func (d *Daemon) Listen() (*spawnsock.Listener, error) {
-	o := spawnsock.Options{Backlog: d.config.Backlog, Mode: d.config.SocketMode}
-	if d.config.SocketGroup != "" {
-		gid, err := d.groupID(d.config.SocketGroup)
-		if err != nil {
-			return nil, err
-		}
-		o.Group = int(gid)
-	}
-	return spawnsock.Listen(d.config.Socket, o)
-}
-
-// Serve accepts connections until Shutdown, and returns nil then.
-func (d *Daemon) Serve(l *spawnsock.Listener) error {
-	d.announce(l)
-	if err := d.server.Serve(l); !errors.Is(err, spawnsock.ErrServerClosed) {
-		return err
-	}
-	return nil
-}
-
-// announce logs the backlog asked for and the one granted: the kernel clamps in
-// silence.
-func (d *Daemon) announce(l *spawnsock.Listener) {
-	asked, effective := l.Backlog()
-	somaxconn, _ := spawnsock.Somaxconn() // 0 says that it cannot be read
-	d.log.Info("listening", "path", l.Path(), "backlog", asked, "effective", effective, "somaxconn", somaxconn)
-	if asked > effective {
-		d.log.Warn("backlog cut by the kernel; raise net.core.somaxconn", "backlog", asked, "effective", effective)
-	}
-}
-
-// Shutdown stops accepting, hangs every shell up, and returns when all have
-// ended and their statuses are sent, or when the shutdown grace is over.
-func (d *Daemon) Shutdown() {
-	d.mu.Lock()
-	d.stopping = true
-	d.mu.Unlock()
-	ctx, cancel := context.WithTimeout(context.Background(), d.config.ShutdownGrace)
-	defer cancel()
-	d.log.Info("drain", "shells", d.hangUpAll())
-	if err := d.server.Shutdown(ctx); err != nil {
-		_ = d.server.Close() // what is left is cut off
-	}
-	d.log.Info("shutdown")
-}
-
-// shutdownHangup is the time shells get between hang-up and kill when the
-// daemon stops: it has to fit into the shutdown grace.
-func (d *Daemon) shutdownHangup() time.Duration {
-	return min(d.config.HangupGrace, d.config.ShutdownGrace*4/5)
-}
-
-func (d *Daemon) hangUpAll() int {
-	d.mu.Lock()
-	all := make([]*shell, 0, len(d.shells))
-	for _, s := range d.shells {
-		all = append(all, s)
-	}
-	d.mu.Unlock()
-	for _, s := range all {
-		s.hangUp(causeShutdown, d.shutdownHangup())
-	}
-	return len(all)
-}
-
-// logPanic logs a bug with its stack.
-func (d *Daemon) logPanic(conn uint32, cause any) {
-	d.log.Error("panic", "conn", conn, "cause", cause, "stack", string(debug.Stack()))
 }

@@ -2,7 +2,11 @@ package daemon
 
 import (
 	"errors"
+	"slices"
 	"strconv"
+	"syscall"
+
+	"golang.org/x/sys/unix"
 
 	"shellspawn/internal/userdb"
 	"shellspawn/internal/wire"
@@ -11,49 +15,70 @@ import (
 )
 
 // identity is who a shell runs as. The credential is nil where the daemon has
-// just that identity itself and could have no other.
+// just that identity itself and so nothing is to change.
 type identity struct {
 	user       userdb.User
 	credential *ptyexec.Credential
 }
 
 // identity decides it by the peer's credentials alone; name is another user
-// that only root may ask for.
+// that only root may ask for. A daemon that is not run by root could not become
+// anybody else, so whom it serves, root too, gets a shell of its own user.
 func (cn *conn) identity(name string) (identity, error) {
 	d := cn.daemon
 	if d.euid != 0 {
 		u := d.userOf(d.euid)
-		if name != "" && name != u.Name {
-			return identity{}, refuse("user", "user "+name+": this daemon is not run by root and serves "+u.Name+" only", "")
+		if name != "" && !names(name, u) {
+			return identity{}, refuse("user", "user "+strconv.Quote(name)+": this daemon is not run by root and serves "+u.Name+" only", "")
 		}
 		return identity{user: u}, nil
 	}
-	if name != "" {
+	if name == "" {
+		return cn.peer()
+	}
+	if cn.cred.UID == 0 {
 		return cn.otherUser(name)
 	}
+	// Somebody who asks for himself gets what he has, not what the user database
+	// would give him: he may have dropped groups on purpose. Others' names are not
+	// looked up for him.
+	if who, err := cn.peer(); err != nil || names(name, who.user) {
+		return who, err
+	}
+	return identity{}, refuse("user", "user "+strconv.Quote(name)+": only root may ask for another user", "")
+}
+
+// names reports whether name is how one asks for u: by name or by number.
+func names(name string, u userdb.User) bool {
+	uid, ok := parseID(name)
+	return name == u.Name || ok && uid == u.UID
+}
+
+// peer is the one who connected, with the groups that he has.
+func (cn *conn) peer() (identity, error) {
 	groups, err := spawnsock.PeerGroups(cn.unix)
 	if err != nil {
 		return identity{}, refuse("identity", "peer groups: "+err.Error(), "")
 	}
-	u := d.userOf(cn.cred.UID)
-	return identity{u, &ptyexec.Credential{UID: cn.cred.UID, GID: cn.cred.GID, Groups: groups}}, nil
+	return cn.daemon.become(cn.daemon.userOf(cn.cred.UID), cn.cred.GID, groups)
 }
 
-// otherUser is for root, and for those who ask for themselves by name.
+// otherUser is for root. A number that no source knows is nobody that one could
+// become, as nothing says with which group.
 func (cn *conn) otherUser(name string) (identity, error) {
 	d := cn.daemon
 	u, err := d.users.ByName(name)
+	if uid, ok := parseID(name); ok && errors.Is(err, userdb.ErrUnknown) {
+		u, err = d.users.ByUID(uid)
+	}
 	if err != nil {
 		return identity{}, refuse("user", "user "+strconv.Quote(name)+": "+plainCause(err), "")
 	}
-	if cn.cred.UID != 0 && cn.cred.UID != u.UID {
-		return identity{}, refuse("user", "user "+name+": only root may ask for another user", "")
-	}
 	groups, err := d.users.Groups(u)
 	if err != nil {
-		return identity{}, refuse("user", "groups of "+name+": "+plainCause(err), "")
+		return identity{}, refuse("user", "groups of "+strconv.Quote(name)+": "+plainCause(err), "")
 	}
-	return identity{u, &ptyexec.Credential{UID: u.UID, GID: u.GID, Groups: groups}}, nil
+	return d.become(u, u.GID, groups)
 }
 
 func plainCause(err error) string {
@@ -63,22 +88,42 @@ func plainCause(err error) string {
 	return err.Error()
 }
 
+// become is the one place where the numbers for a shell are put together.
+func (d *Daemon) become(u userdb.User, gid uint32, groups []uint32) (identity, error) {
+	if u.UID == noID || gid == noID || slices.Contains(groups, noID) {
+		return identity{}, refuse("identity", "user "+strconv.Quote(u.Name)+": (uid_t)-1 and (gid_t)-1 are nobody", "")
+	}
+	if d.hasIdentity(u.UID, gid, groups) {
+		return identity{user: u}, nil
+	}
+	return identity{u, &ptyexec.Credential{UID: u.UID, GID: gid, Groups: groups}}, nil
+}
+
+// hasIdentity reports whether all of it is the daemon's own already. Then it is
+// left alone: in a user namespace setgroups(2) may be denied, and there is
+// nothing to set.
+func (d *Daemon) hasIdentity(uid, gid uint32, groups []uint32) bool {
+	ruid, euid, suid := unix.Getresuid()
+	rgid, egid, sgid := unix.Getresgid()
+	same := func(a, b, c int, id uint32) bool { return uint32(a) == id && a == b && b == c }
+	if !same(ruid, euid, suid, uid) || !same(rgid, egid, sgid, gid) {
+		return false
+	}
+	own, err := syscall.Getgroups()
+	if err != nil || len(own) != len(groups) {
+		return false
+	}
+	return !slices.ContainsFunc(own, func(g int) bool { return !slices.Contains(groups, uint32(g)) })
+}
+
 // userOf makes do for a number that no source knows: such users exist in
-// containers.
+// containers. Its group is that of nobody, as it is not known.
 func (d *Daemon) userOf(uid uint32) userdb.User {
 	u, err := d.users.ByUID(uid)
 	if err != nil {
-		return userdb.User{Name: strconv.Itoa(int(uid)), Home: "/", Shell: "/bin/sh", UID: uid, GID: uid}
+		return userdb.User{Name: strconv.FormatUint(uint64(uid), 10), Home: "/", Shell: "/bin/sh", UID: uid, GID: noID}
 	}
 	return u
-}
-
-// groupID takes a group's name or number.
-func (d *Daemon) groupID(group string) (uint32, error) {
-	if n, err := strconv.ParseUint(group, 10, 32); err == nil {
-		return uint32(n), nil
-	}
-	return d.users.GroupByName(group)
 }
 
 func versionRefusal(theirs uint16) *refusal {

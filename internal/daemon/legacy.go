@@ -2,6 +2,8 @@ package daemon
 
 import (
 	"context"
+	"errors"
+	"slices"
 	"strconv"
 
 	"shellspawn/internal/wire"
@@ -28,7 +30,7 @@ func (cn *conn) legacyRequest(ctx context.Context) (*shell, error) {
 }
 
 func (cn *conn) legacyStart(ctx context.Context) (*shell, error) {
-	if err := cn.daemon.policy.admit(cn.cred); err != nil {
+	if err := cn.daemon.policy.admit(cn); err != nil {
 		return nil, err
 	}
 	req, err := cn.readLegacy()
@@ -38,14 +40,11 @@ func (cn *conn) legacyStart(ctx context.Context) (*shell, error) {
 	cn.daemon.server.Asked(cn.unix)
 	fds := cn.reader.TakeDescriptors()
 	defer wire.CloseAll(fds) // the program has its own copies, or there is none
-	if err := judge(fds, []byte{0, 1, 2}); err != nil {
+	if err := cn.judge(fds, []byte{0, 1, 2}); err != nil {
 		return nil, err
 	}
 	who, err := cn.legacyIdentity(req)
 	if err != nil {
-		return nil, err
-	}
-	if err := cn.daemon.acquire(who.user.UID); err != nil {
 		return nil, err
 	}
 	return cn.spawn(ctx, cn.legacySpec(req, fds, who), who)
@@ -72,32 +71,34 @@ func (cn *conn) readLegacy() (*wire.LegacyRequest, error) {
 // legacyIdentity honours SETUIDGID where it is the peer's own identity, or where
 // the peer is root and this daemon can become somebody else.
 func (cn *conn) legacyIdentity(req *wire.LegacyRequest) (identity, error) {
-	who, err := cn.identity("")
-	if err != nil || !req.HasID || req.UID == cn.cred.UID && req.GID == cn.cred.GID {
-		return who, err
+	d := cn.daemon
+	if !req.HasID || req.UID == cn.cred.UID && req.GID == cn.cred.GID {
+		return cn.identity("")
 	}
-	if cn.cred.UID != 0 || cn.daemon.euid != 0 {
-		return identity{}, refuse("identity", "SETUIDGID "+strconv.Itoa(int(req.UID))+": not the peer's own identity", "")
+	if cn.cred.UID != 0 || d.euid != 0 {
+		return identity{}, refuse("identity", "SETUIDGID "+strconv.FormatUint(uint64(req.UID), 10)+
+			" "+strconv.FormatUint(uint64(req.GID), 10)+": not the peer's own identity", "")
 	}
-	// To setresuid(2) this number means "leave it as it is".
-	if none := ^uint32(0); req.UID == none || req.GID == none {
-		return identity{}, refuse("identity", "SETUIDGID: no such identity", "")
+	u := d.userOf(req.UID)
+	groups, err := d.users.Groups(u)
+	if err != nil || u.GID == noID {
+		groups = nil // those of a user whom nobody knows
 	}
-	u := cn.daemon.userOf(req.UID)
-	groups, err := cn.daemon.users.Groups(u)
-	if err != nil {
-		groups = []uint32{req.GID}
+	if !slices.Contains(groups, req.GID) {
+		groups = append(groups, req.GID)
 	}
-	return identity{u, &ptyexec.Credential{UID: req.UID, GID: req.GID, Groups: groups}}, nil
+	return d.become(u, req.GID, groups)
 }
 
 // legacySpec: without SETEXEC a login shell with the arguments, otherwise just
 // what was sent. A working directory that cannot be entered is ignored.
 func (cn *conn) legacySpec(req *wire.LegacyRequest, fds []int, who identity) ptyexec.Spec {
+	umask := 0o022 // the old dialect has none to send, and the daemon's is not meant
 	spec := ptyexec.Spec{
 		Program: req.Exec, Args: req.Args, Env: environment(req.Env, who.user),
 		Dir: req.Dir, Fallback: []string{who.user.Home, "/"},
 		Stdio: &[3]int{fds[0], fds[1], fds[2]}, AdoptTerminal: true, Credential: who.credential,
+		Umask: &umask,
 	}
 	if spec.Dir == "" {
 		spec.Dir = who.user.Home
@@ -110,4 +111,24 @@ func (cn *conn) legacySpec(req *wire.LegacyRequest, fds []int, who identity) pty
 		spec.Args = append([]string{spec.Program, "--login"}, req.Args...)
 	}
 	return spec
+}
+
+// legacyMessage reads and carries out one command after GO; EAGAIN if there is
+// none. A client that breaks the rules there gets no status and its shell no
+// grace, as with the original daemon.
+func (s *shell) legacyMessage() error {
+	command, payload, err := s.reader.Legacy()
+	var number uint32
+	if err == nil {
+		number, err = wire.ParseLegacySignal(command, payload)
+	}
+	if errors.Is(err, wire.ErrProtocol) || errors.Is(err, wire.ErrTooLarge) {
+		_ = s.conn.CloseWrite() // the client may be gone as well
+		s.hangUp(causeHungUp, 0)
+	}
+	if err != nil {
+		return err
+	}
+	s.signal(number)
+	return nil
 }

@@ -8,6 +8,9 @@ import "strconv"
 func (d *Daemon) acquire(uid uint32) error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
+	if d.stopping {
+		return stoppingRefusal()
+	}
 	if limit := d.config.MaxShells; limit > 0 && d.places >= limit {
 		return refuse("max-shells", "start: "+strconv.Itoa(limit)+" shells are running, the limit in total", "")
 	}
@@ -16,7 +19,6 @@ func (d *Daemon) acquire(uid uint32) error {
 	}
 	d.places++
 	d.perUser[uid]++
-	d.total++
 	return nil
 }
 

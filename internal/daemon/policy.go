@@ -1,10 +1,13 @@
 package daemon
 
 import (
+	"errors"
 	"fmt"
+	"math"
 	"slices"
 	"strconv"
 
+	"shellspawn/internal/userdb"
 	"shellspawn/spawnsock"
 )
 
@@ -20,6 +23,9 @@ type policy struct {
 // Root and the daemon's own user are always served.
 func newPolicy(d *Daemon) (policy, error) {
 	p := policy{daemon: d, users: []uint32{0, d.euid}}
+	if d.euid != 0 && len(d.config.AllowUsers)+len(d.config.AllowGroups) > 0 {
+		return p, errors.New("--allow-user, --allow-group: a daemon that is not run by root serves its own user only")
+	}
 	for _, name := range d.config.AllowUsers {
 		if name == "*" {
 			p.everyone = true
@@ -32,44 +38,96 @@ func newPolicy(d *Daemon) (policy, error) {
 		p.users = append(p.users, uid)
 	}
 	for _, name := range d.config.AllowGroups {
+		if name == "*" {
+			p.everyone = true
+			continue
+		}
 		gid, err := d.groupID(name)
 		if err != nil {
 			return p, fmt.Errorf("--allow-group %s: %w", name, err)
 		}
 		p.groups = append(p.groups, gid)
 	}
-	if d.euid != 0 && (p.everyone || len(p.users) > 2 || len(p.groups) > 0) {
-		return p, fmt.Errorf("--allow-user, --allow-group: a daemon that is not run by root serves its own user only")
-	}
 	return p, nil
+}
+
+// noID is (uid_t)-1. To setresuid(2) and setresgid(2) it means "no change", and
+// the kernel gives it for a peer that it does not know.
+const noID = math.MaxUint32
+
+// parseID reads a user or group number.
+func parseID(s string) (uint32, bool) {
+	n, err := strconv.ParseUint(s, 10, 32)
+	return uint32(n), err == nil && n != noID
 }
 
 // userID takes a user's name or number.
 func (d *Daemon) userID(name string) (uint32, error) {
-	if n, err := strconv.ParseUint(name, 10, 32); err == nil {
-		return uint32(n), nil
+	if uid, ok := parseID(name); ok {
+		return uid, nil
 	}
 	u, err := d.users.ByName(name)
 	return u.UID, err
 }
 
-// admit refuses peers that are not served.
-func (p *policy) admit(c spawnsock.Cred) error {
-	if p.everyone || slices.Contains(p.users, c.UID) || slices.Contains(p.groups, c.GID) || p.memberOf(c.UID) {
-		return nil
+// groupID takes a group's name or number.
+func (d *Daemon) groupID(group string) (uint32, error) {
+	if gid, ok := parseID(group); ok {
+		return gid, nil
 	}
-	return refuse("policy", "uid "+strconv.Itoa(int(c.UID))+": not allowed to use this daemon", "")
+	return d.users.GroupByName(group)
 }
 
-// memberOf asks the user database, not the request: membership counts as it is
-// now.
-func (p *policy) memberOf(uid uint32) bool {
+// knows reports whether the peer is served by what the kernel says of it alone,
+// which takes no time. Groups are those that the peer had when it connected.
+func (p *policy) knows(cn *conn) bool {
+	c := cn.cred
+	if c.UID == noID {
+		return false
+	}
+	if p.everyone || slices.Contains(p.users, c.UID) || slices.Contains(p.groups, c.GID) {
+		return true
+	}
 	if len(p.groups) == 0 {
 		return false
 	}
-	groups, err := p.daemon.users.Groups(p.daemon.userOf(uid))
-	if err != nil {
-		return false
+	groups, err := spawnsock.PeerGroups(cn.unix)
+	return err == nil && p.listed(groups)
+}
+
+// turnsOf returns whose turns a peer takes, see turns: everybody his own, and all those
+// together who are perhaps not served.
+func (p *policy) turnsOf(cn *conn) uint32 {
+	if p.knows(cn) {
+		return cn.cred.UID
 	}
+	return noID
+}
+
+func (p *policy) listed(groups []uint32) bool {
 	return slices.ContainsFunc(groups, func(g uint32) bool { return slices.Contains(p.groups, g) })
+}
+
+// admit refuses peers that are not served. Somebody who has become a member of
+// a group since he logged in is found in the user database; of a user whom that
+// does not know, only the kernel can tell the groups.
+func (p *policy) admit(cn *conn) error {
+	if p.knows(cn) {
+		return nil
+	}
+	uid := strconv.FormatUint(uint64(cn.cred.UID), 10)
+	if len(p.groups) > 0 && cn.cred.UID != noID {
+		u, err := p.daemon.users.ByUID(cn.cred.UID)
+		var groups []uint32
+		if err == nil {
+			groups, err = p.daemon.users.Groups(u)
+		}
+		if err == nil && p.listed(groups) {
+			return nil
+		}
+		if err != nil && !errors.Is(err, userdb.ErrUnknown) {
+			return refuse("policy", "groups of uid "+uid+": "+err.Error(), "")
+		}
+	}
+	return refuse("policy", "uid "+uid+": not allowed to use this daemon", "")
 }

@@ -1,6 +1,7 @@
 package daemon
 
 import (
+	"context"
 	"errors"
 	"os"
 	"syscall"
@@ -26,7 +27,24 @@ const (
 )
 
 func refuse(cause, text, hint string) *refusal {
-	return &refusal{wire.Error{Status: statusFailure, Text: text, Hint: hint}, cause}
+	return &refusal{wire.Error{Status: statusFailure, Text: clip(text), Hint: hint}, cause}
+}
+
+// maxText is enough for the longest path there is. A request may hold longer
+// texts, which nobody has to read and no log has to keep.
+const maxText = 4096
+
+func clip(text string) string {
+	if len(text) <= maxText {
+		return text
+	}
+	return text[:maxText] + "..."
+}
+
+// failedAt reports whether err is the failure of that step of a start.
+func failedAt(err error, step string) bool {
+	var start *ptyexec.StartError
+	return errors.As(err, &start) && start.Op == step
 }
 
 // asRefusal puts an error into the client's words. It is nil if the client is
@@ -39,12 +57,20 @@ func (d *Daemon) asRefusal(err error) *refusal {
 		return r
 	case errors.As(err, &start):
 		return startRefusal(start)
+	case d.isStopping():
+		return stoppingRefusal()
 	case errors.Is(err, wire.ErrProtocol), errors.Is(err, wire.ErrTooLarge):
 		return refuse("protocol", "request: "+err.Error(), "")
 	case errors.Is(err, os.ErrDeadlineExceeded):
 		return refuse("timeout", "request: not complete within "+d.config.RequestTimeout.String(), "")
+	case errors.Is(err, context.DeadlineExceeded):
+		return refuse("timeout", err.Error(), "the directory or the program may be on a file system that does not answer")
 	}
 	return nil
+}
+
+func stoppingRefusal() *refusal {
+	return refuse("shutdown", "request: the daemon is shutting down", "")
 }
 
 // startRefusal: only what concerns the program itself is 126 or 127.

@@ -1,6 +1,7 @@
 package daemon
 
 import (
+	"context"
 	"net"
 	"path/filepath"
 	"sync"
@@ -35,6 +36,7 @@ type shell struct {
 	started time.Time
 	process *ptyexec.Process
 	reader  *wire.Reader // used by one goroutine at a time, see watcher
+	key     uint32       // whose turns this connection takes
 
 	mu    sync.Mutex
 	cause wire.Cause  // why it is being ended, 0 while it is not
@@ -49,7 +51,8 @@ func (s *shell) serve() {
 	d := s.daemon
 	s.logStart()
 	s.reader.SetRecv(s.recvNow)
-	s.beginWatch()
+	s.reader.SetLimit(wire.MaxLater)
+	s.inTurn(s.beginWatch)
 	status, err := s.process.Wait()
 	cause := s.finish(status)
 	d.unregister(s)
@@ -57,7 +60,9 @@ func (s *shell) serve() {
 		d.log.Error("wait", "conn", s.id, "cause", err)
 		return // the client sees a lost status, never a wrong one
 	}
-	_ = send(s.raw, s.goodbye(status, cause)) // a client that is gone needs no status
+	// A client that is gone needs no status, and one that does not read gets none.
+	_ = s.conn.SetWriteDeadline(time.Now().Add(d.config.RequestTimeout))
+	_ = send(s.raw, s.goodbye(status, cause))
 	d.log.Info("exit", "conn", s.id, "uid", s.user.UID, "pid", s.process.PID(), "status", status.Shell(), "cause", cause.String())
 }
 
@@ -112,9 +117,22 @@ func (s *shell) hangUp(cause wire.Cause, grace time.Duration) {
 	s.kill = time.AfterFunc(grace, func() { _ = s.process.Kill() })
 }
 
+// inTurn calls f in a turn of the client's user, see turns.
+func (s *shell) inTurn(f func()) {
+	turn, err := s.daemon.turns.take(context.Background(), s.key)
+	if err == nil { // always, as nothing ends the wait
+		defer turn.end()
+	}
+	f()
+}
+
 // readable handles what the client has sent, then waits for more.
 func (s *shell) readable() {
 	defer s.endOnPanic()
+	s.inTurn(s.messages)
+}
+
+func (s *shell) messages() {
 	for {
 		err := s.message()
 		if err == nil {
@@ -140,9 +158,6 @@ func (s *shell) message() error {
 		return s.legacyMessage()
 	}
 	kind, payload, err := s.reader.Message()
-	if err == nil && len(s.reader.TakeDescriptors()) > 0 {
-		err = wire.ErrProtocol
-	}
 	if err != nil {
 		return err
 	}
@@ -161,19 +176,6 @@ func (s *shell) message() error {
 	return wire.ErrProtocol
 }
 
-func (s *shell) legacyMessage() error {
-	command, payload, err := s.reader.Legacy()
-	if err != nil {
-		return err
-	}
-	number, err := wire.ParseLegacySignal(command, payload)
-	if err != nil {
-		return err
-	}
-	s.signal(number)
-	return nil
-}
-
 // relayed are the signals that a client may pass on: those with which people
 // and programs control a job. Faults, SIGCHLD and SIGURG are none of them.
 var relayed = map[syscall.Signal]bool{
@@ -188,15 +190,16 @@ func (s *shell) signal(number uint32) {
 	}
 }
 
-// recvNow lets the reader take what is there without waiting.
+// recvNow lets the reader take what is there without waiting. Descriptors had
+// their place in the request: from now on they never become ours.
 func (s *shell) recvNow(p []byte) (n int, fds []int, err error) {
 	closed := s.raw.Control(func(fd uintptr) {
-		n, fds, err = wire.RecvNow(int(fd), p)
+		n, err = wire.RecvBare(int(fd), p)
 	})
 	if closed != nil {
 		return 0, nil, closed
 	}
-	return n, fds, err
+	return n, nil, err
 }
 
 // endOnPanic keeps a bug in the handling of one client from ending others.
@@ -219,6 +222,7 @@ func (d *Daemon) shell(id uint32) *shell {
 func (d *Daemon) register(s *shell) {
 	d.mu.Lock()
 	d.shells[s.id] = s
+	d.total++
 	stopping := d.stopping
 	d.mu.Unlock()
 	if stopping {
@@ -228,9 +232,18 @@ func (d *Daemon) register(s *shell) {
 
 func (d *Daemon) unregister(s *shell) {
 	d.mu.Lock()
-	delete(d.shells, s.id)
-	d.release(s.user.UID)
+	if d.shells[s.id] == s {
+		delete(d.shells, s.id)
+		d.release(s.user.UID)
+	}
+	stopping := d.stopping
 	d.mu.Unlock()
+	if stopping {
+		select {
+		case d.left <- struct{}{}:
+		default: // the one who reports it has not yet seen the last one
+		}
+	}
 }
 
 // shortName is what logs and lists call a program: no directory, no arguments.

@@ -98,21 +98,24 @@ func (d *Daemon) hurryUp(ctx context.Context, cancel context.CancelFunc) {
 // the log once a second at most.
 func (d *Daemon) reportDrain(ctx context.Context, done chan<- struct{}) {
 	defer close(done)
-	logged := time.Now()
+	logged := len(d.running())
+	second := time.NewTicker(time.Second)
+	defer second.Stop()
 	for {
 		n := len(d.running())
 		if n > 0 {
 			d.tell(d.supervisor.notifier.Status(waitingFor(n)))
 		}
 		d.tellHeld(n)
-		if time.Since(logged) >= time.Second {
-			d.log.Info("drain", "shells", n)
-			logged = time.Now()
-		}
 		select {
 		case <-ctx.Done():
 			return
 		case <-d.left:
+		case <-second.C:
+			if n != logged {
+				d.log.Info("drain", "shells", n)
+				logged = n
+			}
 		}
 	}
 }

@@ -2,8 +2,8 @@ package daemon
 
 import (
 	"context"
+	"slices"
 	"strings"
-	"syscall"
 	"time"
 	"unsafe"
 
@@ -42,7 +42,7 @@ func (cn *conn) modernStart(ctx context.Context, hello wire.Hello) (*shell, erro
 		return nil, versionRefusal(hello.Version)
 	}
 	cn.daemon.noteWaited(hello.WaitedMillis)
-	if err := cn.daemon.policy.admit(cn.cred); err != nil {
+	if err := cn.daemon.policy.admit(cn); err != nil {
 		return nil, err
 	}
 	kind, payload, err := cn.reader.Message()
@@ -52,6 +52,9 @@ func (cn *conn) modernStart(ctx context.Context, hello wire.Hello) (*shell, erro
 	cn.daemon.server.Asked(cn.unix)
 	switch kind {
 	case wire.KindControl:
+		if err := cn.noDescriptors(); err != nil {
+			return nil, err
+		}
 		return nil, cn.control(payload)
 	case wire.KindStart:
 		return cn.startShell(ctx, payload)
@@ -67,17 +70,19 @@ func (cn *conn) startShell(ctx context.Context, payload []byte) (*shell, error) 
 	}
 	fds := cn.reader.TakeDescriptors()
 	defer wire.CloseAll(fds) // the program has its own copies, or there is none
-	if err := judge(fds, req.Stdio); err != nil {
+	if err := cn.judge(fds, req.Stdio); err != nil {
 		return nil, err
 	}
 	who, err := cn.identity(req.User)
 	if err != nil {
 		return nil, err
 	}
-	if err := cn.daemon.acquire(who.user.UID); err != nil {
-		return nil, err
+	spec := cn.spec(req, fds, who)
+	s, err := cn.spawn(ctx, spec, who)
+	if !req.DirRequired && failedAt(err, "chdir") {
+		elsewhere(&spec, who.user)
+		s, err = cn.spawn(ctx, spec, who)
 	}
-	s, err := cn.spawn(ctx, cn.spec(req, fds, who), who)
 	if err != nil {
 		return nil, err
 	}
@@ -85,23 +90,38 @@ func (cn *conn) startShell(ctx context.Context, payload []byte) (*shell, error) 
 	return s, nil
 }
 
-// spawn starts the program. The place that acquire took is given back if there
-// is no shell in the end.
+// spawn starts the program. The place that it takes is given back if there is no
+// shell in the end, also if a bug is the reason.
 func (cn *conn) spawn(ctx context.Context, spec ptyexec.Spec, who identity) (*shell, error) {
-	process, err := ptyexec.Start(ctx, spec)
-	if err != nil {
-		cn.daemon.mu.Lock()
-		cn.daemon.release(who.user.UID)
-		cn.daemon.mu.Unlock()
+	d := cn.daemon
+	if err := d.acquire(who.user.UID); err != nil {
 		return nil, err
 	}
-	s := &shell{
-		daemon: cn.daemon, id: cn.id, conn: cn.unix, raw: cn.raw, client: cn.cred,
-		user: who.user, program: spec.Program, started: time.Now(), process: process,
-		legacy: cn.legacy, reader: cn.reader,
+	defer func() {
+		if cn.shell == nil {
+			d.mu.Lock()
+			defer d.mu.Unlock()
+			d.release(who.user.UID)
+		}
+	}()
+	process, err := ptyexec.Start(ctx, spec)
+	if err != nil {
+		return nil, err
 	}
-	cn.daemon.register(s)
-	return s, nil
+	cn.shell = &shell{
+		daemon: d, id: cn.id, conn: cn.unix, raw: cn.raw, client: cn.cred,
+		user: who.user, program: spec.Program, started: time.Now(), process: process,
+		legacy: cn.legacy, reader: cn.reader, key: cn.key,
+	}
+	d.register(cn.shell)
+	return cn.shell, nil
+}
+
+// elsewhere is for a directory that cannot be entered and was not asked for. PWD
+// would name one in which the program is not.
+func elsewhere(spec *ptyexec.Spec, u userdb.User) {
+	spec.Dir, spec.Fallback = u.Home, []string{"/"}
+	spec.Env = slices.DeleteFunc(spec.Env, func(v string) bool { return strings.HasPrefix(v, "PWD=") })
 }
 
 // logStart comes after the answer: nobody has to wait for a line of log.
@@ -114,7 +134,7 @@ func (s *shell) logStart() {
 func (cn *conn) answerStarted(s *shell, req *wire.Start) {
 	m := wire.Started{PID: uint32(s.process.PID()), ID: s.id}
 	if dir := s.process.Dir(); req.Dir != "" && dir != req.Dir {
-		m.Warning = "cannot enter " + req.Dir + ", started in " + dir
+		m.Warning = clip("cannot enter "+req.Dir) + ", started in " + dir
 	}
 	var fds []int
 	if master := s.process.TakeMaster(); master >= 0 {
@@ -136,10 +156,7 @@ func (cn *conn) spec(req *wire.Start, fds []int, who identity) ptyexec.Spec {
 		Umask: &umask, Stdio: &stdio, Credential: who.credential,
 	}
 	if spec.Dir == "" {
-		spec.Dir = who.user.Home
-	}
-	if !req.DirRequired {
-		spec.Fallback = []string{who.user.Home, "/"}
+		elsewhere(&spec, who.user)
 	}
 	if req.Terminal != nil {
 		spec.Terminal = cn.daemon.terminal(req.Terminal)
@@ -180,25 +197,6 @@ func (d *Daemon) terminal(t *wire.Terminal) *ptyexec.Terminal {
 		pty.Settings = &s
 	}
 	return pty
-}
-
-// judge compares the descriptors that came with those announced. More, fewer, or
-// one that no program can use as a stream is an attack or a bug.
-func judge(fds []int, announced []byte) error {
-	if len(fds) != len(announced) {
-		return refuse("descriptors", "request: the descriptors are not those announced", "")
-	}
-	for i, fd := range fds {
-		var st unix.Stat_t
-		if err := unix.Fstat(fd, &st); err != nil {
-			return refuse("descriptors", "fstat: "+err.Error(), "")
-		}
-		if st.Mode&unix.S_IFMT == unix.S_IFDIR {
-			name := [...]string{"stdin", "stdout", "stderr"}[announced[i]]
-			return refuse("descriptors", name+": "+syscall.EISDIR.Error(), "")
-		}
-	}
-	return nil
 }
 
 // environment is the client's, completed by what describes the user. The
