@@ -80,11 +80,21 @@ func (r *relay) untilStart() (kept []unix.Signal) {
 		select {
 		case <-r.started:
 			return kept
-		case sig := <-r.ch:
-			if sig := sig.(unix.Signal); !r.endsClient(sig) {
+		case s := <-r.ch:
+			sig := s.(unix.Signal)
+			if r.hasStarted() || !r.endsClient(sig) {
 				kept = append(kept, sig)
 			}
 		}
+	}
+}
+
+func (r *relay) hasStarted() bool {
+	select {
+	case <-r.started:
+		return true
+	default:
+		return false
 	}
 }
 
