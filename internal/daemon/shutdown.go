@@ -49,9 +49,10 @@ func (d *Daemon) drain() {
 	d.tell(d.supervisor.notifier.Stopping())
 	ctx, cancel := context.WithTimeout(context.Background(), d.config.ShutdownGrace)
 	defer cancel()
-	d.log.Info("drain", "shells", d.hangUpAll())
+	shells := d.hangUpAll()
+	d.log.Info("drain", "shells", shells)
 	reported := make(chan struct{})
-	go d.reportDrain(ctx, reported)
+	go d.reportDrain(ctx, shells, reported)
 	go d.hurryUp(ctx, cancel) // ends with the context
 	if err := d.server.Shutdown(ctx); err != nil {
 		d.log.Warn("cut off", "shells", len(d.running()), "cause", err)
@@ -96,9 +97,8 @@ func (d *Daemon) hurryUp(ctx context.Context, cancel context.CancelFunc) {
 // reportDrain tells whoever wants to know how many shells the stop still waits
 // for: the service manager and the clients of the stop command at each change,
 // the log once a second at most.
-func (d *Daemon) reportDrain(ctx context.Context, done chan<- struct{}) {
+func (d *Daemon) reportDrain(ctx context.Context, logged int, done chan<- struct{}) {
 	defer close(done)
-	logged := len(d.running())
 	second := time.NewTicker(time.Second)
 	defer second.Stop()
 	for {
