@@ -26,9 +26,10 @@ type conn struct {
 	legacy bool
 	shell  *shell // once there is one, whatever happens then
 
-	key      uint32 // whose turns this connection takes
-	turn     *turn  // nil while it waits for the client, or has ended
-	large    *turn  // of a request that needs much memory
+	opening  [2]byte // what the client sent first
+	key      uint32  // whose turns this connection takes
+	turn     *turn   // nil while it waits for the client, or has ended
+	large    *turn   // of a request that needs much memory
 	received int
 }
 
@@ -108,7 +109,7 @@ func (cn *conn) request(ctx context.Context) (*shell, error) {
 	}()
 	hello, legacy, err := cn.reader.Opening()
 	if err != nil {
-		return nil, err
+		return nil, cn.unheard(err)
 	}
 	if cn.legacy = legacy; legacy {
 		return cn.legacyRequest(ctx)
@@ -116,13 +117,30 @@ func (cn *conn) request(ctx context.Context) (*shell, error) {
 	return cn.modernRequest(ctx, hello)
 }
 
+// unheard tells a client why nothing of its request was read, for which a look at
+// its first bytes has to be enough. The old dialect has no words for it.
+func (cn *conn) unheard(err error) error {
+	r := cn.daemon.asRefusal(err)
+	if r == nil {
+		return err
+	}
+	cn.deny(r)
+	if wire.OpensModern(cn.opening) {
+		_ = send(cn.raw, wire.AppendError(nil, r.answer)) // the client may be gone
+	}
+	return nil
+}
+
 // await returns when the client has sent something, or has gone. It does not
 // take it: what is not received costs nothing, and descriptors that come with it
 // are not ours yet.
 func (cn *conn) await() error {
 	return cn.raw.Read(func(fd uintptr) bool {
-		var peek [1]byte
+		var peek [2]byte
 		_, _, err := unix.Recvfrom(int(fd), peek[:], unix.MSG_PEEK|unix.MSG_DONTWAIT)
+		if cn.received == 0 {
+			cn.opening = peek
+		}
 		return err != unix.EAGAIN && err != unix.EINTR
 	})
 }

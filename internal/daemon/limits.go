@@ -12,10 +12,10 @@ func (d *Daemon) acquire(uid uint32) error {
 		return stoppingRefusal()
 	}
 	if limit := d.config.MaxShells; limit > 0 && d.places >= limit {
-		return refuse("max-shells", "start: "+strconv.Itoa(limit)+" shells are running, the limit in total", "")
+		return refuse("max-shells", "start: "+strconv.Itoa(limit)+" shells are running, the limit in total", "the daemon's --max-shells sets it")
 	}
 	if limit := d.config.MaxShellsPerUser; limit > 0 && d.perUser[uid] >= limit {
-		return refuse("max-shells-per-user", "start: "+strconv.Itoa(limit)+" shells are running, the limit per user", "")
+		return refuse("max-shells-per-user", "start: "+strconv.Itoa(limit)+" shells are running, the limit per user", "the daemon's --max-shells-per-user sets it")
 	}
 	d.places++
 	d.perUser[uid]++

@@ -7,8 +7,10 @@ import (
 	"net"
 	"os"
 	"runtime/debug"
+	"strings"
 	"sync"
 	"time"
+	"unicode"
 
 	"golang.org/x/sys/unix"
 )
@@ -22,7 +24,7 @@ func NewLog(w io.Writer, level, format string, journal bool) (*slog.Logger, erro
 	if err := l.UnmarshalText([]byte(level)); err != nil {
 		return nil, fmt.Errorf("--log-level %s: not one of debug, info, warn, error", level)
 	}
-	o := &slog.HandlerOptions{Level: l}
+	o := &slog.HandlerOptions{Level: l, ReplaceAttr: func(_ []string, a slog.Attr) slog.Attr { return visible(a) }}
 	var handler func(io.Writer) slog.Handler
 	switch format {
 	case "text":
@@ -33,11 +35,33 @@ func NewLog(w io.Writer, level, format string, journal bool) (*slog.Logger, erro
 		return nil, fmt.Errorf("--log-format %s: not one of text, json", format)
 	}
 	if journal {
-		o.ReplaceAttr = dropTime
+		o.ReplaceAttr = func(groups []string, a slog.Attr) slog.Attr { return visible(dropTime(groups, a)) }
 		return slog.New(newJournalHandler(w, handler)), nil
 	}
 	return slog.New(handler(w)), nil
 }
+
+// visible writes out what a terminal could take for more than text and the JSON
+// handler would leave as it is: DEL, the control characters of ISO 8859-1, those that
+// turn the direction of text. Names of programs may hold anything.
+func visible(a slog.Attr) slog.Attr {
+	text := a.Value.String()
+	if !strings.ContainsFunc(text, hidden) {
+		return a
+	}
+	var b strings.Builder
+	for _, r := range text {
+		if hidden(r) {
+			fmt.Fprintf(&b, "\\u%04x", r)
+		} else {
+			b.WriteRune(r)
+		}
+	}
+	return slog.String(a.Key, b.String())
+}
+
+// hidden leaves out what every handler escapes itself.
+func hidden(r rune) bool { return r >= 0x7f && !unicode.IsPrint(r) }
 
 // LogFile is a log file that can be opened again after it was renamed.
 type LogFile struct {

@@ -15,6 +15,7 @@ import (
 type refusal struct {
 	answer wire.Error
 	cause  string
+	noise  bool // what anybody can make as much of as he likes, and no log wants to keep
 }
 
 func (r *refusal) Error() string { return r.answer.Text }
@@ -27,7 +28,13 @@ const (
 )
 
 func refuse(cause, text, hint string) *refusal {
-	return &refusal{wire.Error{Status: statusFailure, Text: clip(text), Hint: hint}, cause}
+	return &refusal{answer: wire.Error{Status: statusFailure, Text: clip(text), Hint: hint}, cause: cause}
+}
+
+func noise(cause, text string) *refusal {
+	r := refuse(cause, text, "")
+	r.noise = true
+	return r
 }
 
 // maxText is enough for the longest path there is. A request may hold longer
@@ -52,6 +59,7 @@ func failedAt(err error, step string) bool {
 func (d *Daemon) asRefusal(err error) *refusal {
 	var r *refusal
 	var start *ptyexec.StartError
+	var field *wire.UnknownFieldError
 	switch {
 	case errors.As(err, &r):
 		return r
@@ -59,10 +67,12 @@ func (d *Daemon) asRefusal(err error) *refusal {
 		return startRefusal(start)
 	case d.isStopping():
 		return stoppingRefusal()
+	case errors.As(err, &field):
+		return refuse("protocol", "request: "+err.Error(), "the client may be newer than this daemon")
 	case errors.Is(err, wire.ErrProtocol), errors.Is(err, wire.ErrTooLarge):
-		return refuse("protocol", "request: "+err.Error(), "")
+		return noise("protocol", "request: "+err.Error())
 	case errors.Is(err, os.ErrDeadlineExceeded):
-		return refuse("timeout", "request: not complete within "+d.config.RequestTimeout.String(), "")
+		return noise("timeout", "request: not complete within "+d.config.RequestTimeout.String())
 	case errors.Is(err, context.DeadlineExceeded):
 		return refuse("timeout", err.Error(), "the directory or the program may be on a file system that does not answer")
 	}

@@ -69,6 +69,9 @@ func (d *Daemon) listen() (*spawnsock.Listener, error) {
 // it has to stop by itself it returns why. With a passed connection it returns at
 // the end of that.
 func (d *Daemon) Serve() error {
+	if inheritsOrphans() {
+		go d.reapOrphans() // ends with the stop
+	}
 	if d.passed != nil {
 		return d.serveOne()
 	}

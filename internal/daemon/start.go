@@ -2,6 +2,7 @@ package daemon
 
 import (
 	"context"
+	"log/slog"
 	"slices"
 	"strings"
 	"time"
@@ -33,7 +34,11 @@ func (cn *conn) modernRequest(ctx context.Context, hello wire.Hello) (*shell, er
 // deny counts and logs a refusal.
 func (cn *conn) deny(r *refusal) {
 	cn.daemon.countRefused(r.cause)
-	cn.daemon.log.Info("deny", "conn", cn.id, "uid", cn.cred.UID, "pid", cn.cred.PID, "cause", r.answer.Text)
+	level := slog.LevelInfo
+	if r.noise {
+		level = slog.LevelDebug
+	}
+	cn.daemon.log.Log(context.Background(), level, "deny", "conn", cn.id, "uid", cn.cred.UID, "pid", cn.cred.PID, "cause", r.answer.Text)
 }
 
 // modernStart: who connects is judged before what is asked for is read.

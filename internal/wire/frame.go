@@ -101,6 +101,10 @@ func parseHello(b []byte) (Hello, int, error) {
 	return h, end + legacyHeader, nil
 }
 
+// OpensModern reports whether a connection that begins with these bytes speaks the
+// new dialect.
+func OpensModern(b [2]byte) bool { return binary.LittleEndian.Uint16(b[:]) == commandHello }
+
 // openingSize is the number of bytes the opening in b takes, as announced by
 // its first four bytes.
 func openingSize(b []byte) int {
