@@ -188,6 +188,7 @@ func background(o *options, args []string) int {
 // which others may rely on them: who reads the pid file finds a daemon that
 // accepts.
 func (o *options) run(starter *daemon.Starter) error {
+	onTerminal := hasTerminal() && !signal.Ignored(unix.SIGHUP)
 	signals := catchSignals()
 	log, reopen, err := o.openLog(starter != nil)
 	if err != nil {
@@ -216,7 +217,7 @@ func (o *options) run(starter *daemon.Starter) error {
 		d.Close()
 		return err
 	}
-	go obey(d, signals)
+	go obey(d, signals, onTerminal)
 	return d.Serve()
 }
 
@@ -241,15 +242,16 @@ func catchSignals() <-chan os.Signal {
 	return ch
 }
 
-// obey runs to the end of the process. The second signal to stop makes it
-// immediate.
-func obey(d *daemon.Daemon, signals <-chan os.Signal) {
+// obey runs to the end of the process. SIGHUP asks for a reload, unless the
+// terminal that the daemon was started on is gone: then it ends with it, like any
+// program in the foreground. The second signal to stop makes the stop immediate.
+func obey(d *daemon.Daemon, signals <-chan os.Signal, onTerminal bool) {
 	stops := 0
 	for sig := range signals {
-		switch sig {
-		case unix.SIGHUP:
+		switch {
+		case sig == unix.SIGHUP && !(onTerminal && !hasTerminal()):
 			d.Reload()
-		case unix.SIGTERM, unix.SIGINT:
+		case sig != unix.SIGPIPE:
 			if stops++; stops == 1 {
 				d.Shutdown()
 			} else {
@@ -257,4 +259,14 @@ func obey(d *daemon.Daemon, signals <-chan os.Signal) {
 			}
 		}
 	}
+}
+
+// hasTerminal says whether this process has a controlling terminal.
+func hasTerminal() bool {
+	fd, err := unix.Open("/dev/tty", unix.O_RDONLY|unix.O_NOCTTY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return false
+	}
+	_ = unix.Close(fd) // it was opened for nothing else
+	return true
 }

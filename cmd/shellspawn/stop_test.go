@@ -3,6 +3,8 @@ package main_test
 import (
 	"errors"
 	"os"
+	"os/exec"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -174,4 +176,45 @@ func TestConnectingDuringStop(t *testing.T) {
 		}
 	}
 	d.WaitExit()
+}
+
+// A daemon in the foreground of a terminal ends with it.
+func TestTerminalGone(t *testing.T) {
+	dir := spawntest.Self().TempDir(t)
+	socket := filepath.Join(dir, "s")
+	cmd := exec.Command(spawntest.DaemonPath(t), "serve", "--socket", socket)
+	cmd.Env = outside(socket)
+	term := spawntest.OpenTerminal(t, spawntest.Self())
+	term.Start(cmd)
+	accepts(t, socket)
+	term.Close() // hangs up, and waits for the daemon
+	if code := term.WaitProgram(); code != 0 {
+		t.Errorf("status %d, want 0", code)
+	}
+	if _, err := os.Stat(socket); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("the socket is left behind (%v)", err)
+	}
+}
+
+// One that was started with nohup does not: the hang-up that reaches it all the
+// same is a reload.
+func TestTerminalGoneWithNohup(t *testing.T) {
+	dir := spawntest.Self().TempDir(t)
+	socket, log, pidFile := filepath.Join(dir, "s"), filepath.Join(dir, "log"), filepath.Join(dir, "pid")
+	cmd := exec.Command("sh", "-c", `nohup "$@" >/dev/null 2>&1 & read x`, "sh",
+		spawntest.DaemonPath(t), "serve", "--socket", socket, "--log-file", log, "--pid-file", pidFile)
+	cmd.Env = outside(socket)
+	term := spawntest.OpenTerminal(t, spawntest.Self())
+	term.Start(cmd)
+	accepts(t, socket)
+	pid := readPID(t, pidFile)
+	term.Close()
+	spawntest.Eventually(t, "line about a reload", func() bool {
+		text, err := os.ReadFile(log)
+		return err == nil && strings.Contains(string(text), "msg=reload")
+	})
+	if _, errs, code := run(t, socket, spawntest.ClientPath(t), "true"); code != 0 {
+		t.Errorf("a client afterwards: status %d, %s", code, errs)
+	}
+	stopped(t, socket, pid)
 }
