@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -66,8 +67,26 @@ func running(t *testing.T, d *spawntest.Daemon, n int) (rows []wire.Row) {
 type ending struct {
 	t      testing.TB
 	cmd    *exec.Cmd
-	stderr strings.Builder
+	stderr text
 	done   chan struct{}
+}
+
+// text is what a program prints, to be read also while it still does.
+type text struct {
+	mu sync.Mutex
+	b  strings.Builder
+}
+
+func (t *text) Write(p []byte) (int, error) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.b.Write(p)
+}
+
+func (t *text) String() string {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.b.String()
 }
 
 // start starts a command in the background; what it prints to stderr is kept
