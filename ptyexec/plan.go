@@ -54,6 +54,9 @@ var (
 	oomPath       = [...]byte{'/', 'p', 'r', 'o', 'c', '/', 's', 'e', 'l', 'f', '/',
 		'o', 'o', 'm', '_', 's', 'c', 'o', 'r', 'e', '_', 'a', 'd', 'j', 0}
 	oomNeutral = [...]byte{'0'}
+
+	capHeader = unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
+	noCaps    [2]unix.CapUserData
 )
 
 // newPlan writes down the child's system calls. The order matters:
@@ -62,7 +65,9 @@ var (
 //   - What needs the rights of this process comes before those are given up:
 //     the score for the OOM killer, the limit.
 //   - setgroups, setgid, setuid: after setuid the other two would be refused,
-//     and a setgid before setgroups would leave the old groups in between.
+//     and a setgid before setgroups would leave the old groups in between. Capabilities
+//     go after setuid, as the three need them; a keyring comes before it, as each user may
+//     have a few hundred keys only.
 //   - chdir after that, so that the new user's rights decide.
 //   - dup3 overwrites 0, 1, 2. Its sources are all 3 or above, so none is
 //     lost, and it comes late because the OOM step borrows descriptor 0.
@@ -144,10 +149,17 @@ func (p *plan) addCredential(c *Credential) {
 		p.groups = append(p.groups, c.Groups...)
 		groups = addr(&p.groups[0])
 	}
+	// Who shares a session keyring can read the keys in it. A kernel without
+	// keyrings or a container in which they are forbidden has none to share.
+	p.add(ignore, unix.SYS_KEYCTL, unix.KEYCTL_JOIN_SESSION_KEYRING, 0)
 	p.add(require, unix.SYS_SETGROUPS, uintptr(len(p.groups)), groups)
 	gid, uid := uintptr(c.GID), uintptr(c.UID)
 	p.add(require, unix.SYS_SETRESGID, gid, gid, gid)
 	p.add(require, unix.SYS_SETRESUID, uid, uid, uid)
+	if uid != 0 {
+		// setuid leaves the inheritable ones, and all where securebits say so.
+		p.add(require, unix.SYS_CAPSET, addr(&capHeader), addr(&noCaps))
+	}
 }
 
 // addChdir tries Dir, then each fallback; the first that works skips the others.
@@ -292,6 +304,8 @@ func stepName(nr uintptr) string {
 		return "setgid"
 	case unix.SYS_SETRESUID:
 		return "setuid"
+	case unix.SYS_CAPSET:
+		return "capset"
 	case unix.SYS_CHDIR:
 		return "chdir"
 	case unix.SYS_DUP3:

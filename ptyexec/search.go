@@ -10,14 +10,22 @@ import (
 // defaultPath is searched if the environment has no PATH.
 const defaultPath = "/usr/local/bin:/usr/bin:/bin"
 
+// What exec would refuse in any case is not tried, so that a program name or a PATH as
+// long as a message allows costs no memory.
+const (
+	maxName = 255 // NAME_MAX
+	maxDirs = 4096
+)
+
 // candidates yields what to put before the program's name, in the order of the
 // search. There is always at least one.
 func candidates(s *Spec) iter.Seq[string] {
 	return func(yield func(string) bool) {
-		if s.Program == "" || strings.Contains(s.Program, "/") {
+		if s.Program == "" || len(s.Program) > maxName || strings.Contains(s.Program, "/") {
 			yield("")
 			return
 		}
+		left := maxDirs
 		for dir := range strings.SplitSeq(searchPath(s.Env), ":") {
 			switch {
 			case dir == "":
@@ -25,7 +33,7 @@ func candidates(s *Spec) iter.Seq[string] {
 			case !strings.HasSuffix(dir, "/"):
 				dir += "/"
 			}
-			if !yield(dir) {
+			if left--; !yield(dir) || left == 0 {
 				return
 			}
 		}
