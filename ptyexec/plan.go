@@ -3,6 +3,7 @@
 package ptyexec
 
 import (
+	"slices"
 	"strings"
 	"syscall"
 	"unsafe"
@@ -234,24 +235,30 @@ func textSize(s *Spec) int {
 	return n
 }
 
-// checkStrings refuses what no C string can hold.
-func checkStrings(s *Spec) error {
+// check refuses what the system calls would misunderstand: a string that no C
+// string can hold, and the id -1, which to setresuid(2) means "no change".
+func (s *Spec) check() error {
 	for _, list := range [][]string{{s.Program}, s.Args, s.Env} {
-		for _, v := range list {
-			if strings.IndexByte(v, 0) >= 0 {
-				return &StartError{Op: "exec", Path: s.Program, Err: unix.EINVAL}
-			}
+		if slices.ContainsFunc(list, hasNUL) {
+			return &StartError{Op: "exec", Path: s.Program, Err: unix.EINVAL}
 		}
 	}
-	for _, list := range [][]string{{s.Dir}, s.Fallback} {
-		for _, v := range list {
-			if strings.IndexByte(v, 0) >= 0 {
-				return &StartError{Op: "chdir", Path: v, Err: unix.EINVAL}
-			}
+	for _, dir := range append([]string{s.Dir}, s.Fallback...) {
+		if hasNUL(dir) {
+			return &StartError{Op: "chdir", Path: dir, Err: unix.EINVAL}
 		}
+	}
+	const noChange = ^uint32(0)
+	if s.Credential != nil && s.Credential.GID == noChange {
+		return &StartError{Op: "setgid", Err: unix.EINVAL}
+	}
+	if s.Credential != nil && s.Credential.UID == noChange {
+		return &StartError{Op: "setuid", Err: unix.EINVAL}
 	}
 	return nil
 }
+
+func hasNUL(s string) bool { return strings.IndexByte(s, 0) >= 0 }
 
 // failure returns why the child gave up, or nil if it did not.
 func (p *plan) failure(s *Spec) error {

@@ -37,7 +37,8 @@ type Spec struct {
 
 	// Stdio holds the descriptors of this process that become 0, 1 and 2 of the
 	// program. Nil, or a negative element, means the terminal of the new pty,
-	// or /dev/null if there is none. They remain the caller's to close.
+	// or /dev/null if there is none. They remain the caller's to close, once Start
+	// has returned.
 	Stdio *[3]int
 
 	// Terminal asks for a fresh pty as the controlling terminal. Nil: none.

@@ -30,7 +30,7 @@ func Start(ctx context.Context, s Spec) (*Process, error) {
 	if ctx.Err() != nil {
 		return nil, cancelled(ctx, &s)
 	}
-	if err := checkStrings(&s); err != nil {
+	if err := s.check(); err != nil {
 		return nil, err
 	}
 	d, err := openDescriptors(&s)

@@ -23,6 +23,7 @@ import (
 func init() {
 	helpers["args"] = func() { fmt.Printf("%q\n%q\n", os.Args, os.Environ()) }
 	helpers["exhausted"] = startWithFewDescriptors
+	helpers["unmapped"] = startUnmapped
 	helpers["closed"] = startWithoutStdio
 }
 
@@ -211,6 +212,42 @@ func TestCredential(t *testing.T) { // E1
 	s.Credential = &ptyexec.Credential{GID: ^uint32(0) - 1, UID: 1}
 	if got, status := output(t, s); status != 0 || !strings.Contains(got, "Gid:\t4294967294\t") {
 		t.Errorf("%s %v", got, status)
+	}
+}
+
+// startUnmapped runs in a user namespace that knows the groups 0 to 99 and no user
+// but 0, so that each of the three calls can fail for itself.
+func startUnmapped() {
+	for _, c := range []ptyexec.Credential{
+		{Groups: []uint32{100}}, {GID: 100}, {GID: 99, UID: 1}, {UID: ^uint32(0)}, {GID: ^uint32(0)},
+	} {
+		s := sh("id; exit 1")
+		s.Credential = &c
+		s.Stdio = &[3]int{0, 1, 2}
+		p, err := ptyexec.Start(context.Background(), s)
+		if err == nil {
+			_, _ = p.Wait()
+		}
+		fmt.Println(err)
+	}
+}
+
+// TestCredentialSteps lets each of the three calls fail: the program must not run
+// with what it has got so far.
+func TestCredentialSteps(t *testing.T) { // E1
+	needRoot(t)
+	cmd := exec.Command("/proc/self/exe")
+	cmd.Env = []string{helperVar + "=unmapped"}
+	cmd.SysProcAttr = &syscall.SysProcAttr{
+		Cloneflags:                 unix.CLONE_NEWUSER,
+		UidMappings:                []syscall.SysProcIDMap{{Size: 1}},
+		GidMappings:                []syscall.SysProcIDMap{{Size: 100}},
+		GidMappingsEnableSetgroups: true,
+	}
+	got, err := cmd.CombinedOutput()
+	want := "setgroups: invalid argument\nsetgid: invalid argument\nsetuid: invalid argument\nsetuid: invalid argument\nsetgid: invalid argument\n"
+	if string(got) != want || err != nil {
+		t.Errorf("%v, got\n%s", err, got)
 	}
 }
 

@@ -179,7 +179,7 @@ func TestTerminalStaysOpen(t *testing.T) {
 	s.Terminal = &ptyexec.Terminal{}
 	p := start(t, s)
 	screen := openScreen(t, p)
-	screen.expect("closing")
+	screen.expect("closing\r\n")
 	until(t, "descriptors are closed", func() bool {
 		_, err := os.Readlink(fmt.Sprintf("/proc/%d/fd/2", p.PID()))
 		return errors.Is(err, fs.ErrNotExist)
@@ -233,7 +233,7 @@ func TestTerminalWithPipe(t *testing.T) { // C4
 // session, and the second must not take it away.
 func TestAdoptTerminal(t *testing.T) { // E6
 	ptm, pts := freePty(t)
-	holder := sh("echo holding; read line; test \"$(ps -o tpgid= -p $$)\" -eq $$ && echo still")
+	holder := sh("echo holding; read line; read stat </proc/$$/stat; set -- ${stat##*) }; test $6 -eq $$ && echo still")
 	holder.Stdio = &[3]int{pts, pts, pts}
 	holder.AdoptTerminal = true
 	first := start(t, holder)
