@@ -37,15 +37,19 @@ func noise(cause, text string) *refusal {
 	return r
 }
 
-// maxText is enough for the longest path there is. A request may hold longer
-// texts, which nobody has to read and no log has to keep.
-const maxText = 4096
+// A request may hold longer texts than the longest path there is. Nobody has to
+// read them and no log has to keep them, so clip leaves out the middle: what was to
+// be done stands at the beginning, and why it could not be at the end.
+const (
+	maxText = 5000
+	tail    = 500
+)
 
 func clip(text string) string {
 	if len(text) <= maxText {
 		return text
 	}
-	return text[:maxText] + "..."
+	return text[:maxText-tail] + "..." + text[len(text)-tail:]
 }
 
 // failedAt reports whether err is the failure of that step of a start.
