@@ -48,7 +48,7 @@ func (d *Daemon) Collect(cmd *exec.Cmd, stdin []byte) (stdout, stderr []byte, co
 		cmd.Stderr = &errs
 	}
 	// What a program leaves running may hold the pipes; it is no part of the result.
-	cmd.WaitDelay = 100 * time.Millisecond
+	cmd.WaitDelay = 3 * time.Second
 	if err := cmd.Start(); err != nil {
 		d.t.Errorf("%.200q: %v", cmd.Args, err)
 		return nil, nil, -1

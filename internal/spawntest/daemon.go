@@ -172,6 +172,20 @@ func (d *Daemon) Signal(sig syscall.Signal) {
 	}
 }
 
+// Freeze stops the daemon as a debugger would, and returns once none of its
+// threads runs any more. Thaw, or the end of the test, lets it go on.
+func (d *Daemon) Freeze() {
+	d.t.Helper()
+	d.Signal(syscall.SIGSTOP)
+	Eventually(d.t, "frozen daemon", func() bool { return stopped(d.PID) })
+}
+
+// Thaw lets a frozen daemon go on.
+func (d *Daemon) Thaw() {
+	d.t.Helper()
+	d.Signal(syscall.SIGCONT)
+}
+
 // Kill ends the daemon with SIGKILL and waits until it is gone. What it leaves
 // running is killed when the test ends.
 func (d *Daemon) Kill() {
@@ -227,6 +241,7 @@ func (d *Daemon) finish() {
 func (d *Daemon) stop() {
 	d.orphans = append(d.orphans, Descendants(d.PID)...)
 	_ = d.cmd.Process.Signal(syscall.SIGTERM) // it may be ending already
+	_ = d.cmd.Process.Signal(syscall.SIGCONT) // or be frozen
 	if !d.endsWithin(Deadline) {
 		d.t.Errorf("the daemon did not stop within %v of SIGTERM", Deadline)
 		_ = d.cmd.Process.Kill()

@@ -31,6 +31,8 @@ import (
 //	spawntest-signals NAME [N] [FILE]
 //	                         prints "NAME SIGXXX" for each signal it gets, also
 //	                         from N children in its group; ends at a line "exit N"
+//	spawntest-streams FILE   writes what its streams are to FILE, as JSON, see
+//	                         StreamReport, and "out" and "err" to the last two
 //	spawntest-args           prints its arguments as JSON
 //	spawntest-disturbed      ignores and blocks every signal, then runs its arguments
 //	spawntest-subreaper      runs its arguments as child subreaper
@@ -44,6 +46,7 @@ var helpers = map[string]func(args []string) int{
 	"spawntest-termios":   termios,
 	"spawntest-session":   session,
 	"spawntest-signals":   signals,
+	"spawntest-streams":   streams,
 	"spawntest-args":      printArgs,
 	"spawntest-disturbed": disturbed,
 	"spawntest-subreaper": subreaper,
@@ -202,17 +205,38 @@ func session([]string) int {
 	return printJSON(report)
 }
 
+// StreamReport is what spawntest-streams writes of each of its three streams.
+type StreamReport struct {
+	Terminal bool
+	File     string // where /proc/self/fd/N points
+}
+
+func streams(args []string) int {
+	var report [3]StreamReport
+	for fd := range report {
+		_, err := unix.IoctlGetTermios(fd, unix.TCGETS)
+		report[fd].Terminal = err == nil
+		report[fd].File, _ = os.Readlink(fmt.Sprintf("/proc/self/fd/%d", fd)) // the Go runtime leaves none closed
+	}
+	file, err := os.Create(args[0])
+	if err != nil {
+		return fail(err)
+	}
+	if err := json.NewEncoder(file).Encode(report); err != nil {
+		return fail(err)
+	}
+	_, _ = os.Stdout.WriteString("out\n") // may be closed: that is what the test is about
+	_, _ = os.Stderr.WriteString("err\n")
+	return 6
+}
+
 // signals reports every signal that it gets. The Go runtime sends itself SIGURG
 // to preempt goroutines; the program starts itself anew without that, so that a
 // SIGURG it sees came from outside.
 func signals(args []string) int {
 	if os.Getenv("GODEBUG") != "asyncpreemptoff=1" {
-		path, err := os.Readlink("/proc/self/exe")
-		if err != nil {
-			return fail(err)
-		}
 		env := append(os.Environ(), "GODEBUG=asyncpreemptoff=1")
-		return fail(syscall.Exec(path, append([]string{os.Args[0]}, args...), env))
+		return fail(syscall.Exec(os.Args[0], os.Args, env))
 	}
 	got := make(chan os.Signal, 100)
 	signal.Notify(got)

@@ -12,6 +12,7 @@ import (
 // Process is what /proc/PID/stat says of a process, see proc_pid_stat(5).
 type Process struct {
 	PID, Parent, Group, Session int
+	Name                        string // of the program, cut at 15 bytes
 	State                       byte   // R, S, T, Z and so on
 	Foreground                  int    // foreground process group of its terminal, or -1
 	Started                     uint64 // with PID, names the process for ever
@@ -19,16 +20,32 @@ type Process struct {
 
 // Inspect reads the state of a process; ok is false if there is none.
 func Inspect(pid int) (p Process, ok bool) {
-	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+	return inspect(pid, fmt.Sprintf("/proc/%d/stat", pid))
+}
+
+func inspect(pid int, path string) (p Process, ok bool) {
+	text, err := os.ReadFile(path)
 	if err != nil {
 		return p, false
 	}
 	// The name is in brackets and may itself hold spaces and brackets.
-	fields := strings.Fields(string(text[strings.LastIndexByte(string(text), ')')+1:]))
+	opening, closing := strings.IndexByte(string(text), '('), strings.LastIndexByte(string(text), ')')
+	fields := strings.Fields(string(text[closing+1:]))
 	number := func(i int) int { n, _ := strconv.Atoi(fields[i]); return n }
-	p = Process{PID: pid, State: fields[0][0], Parent: number(1), Group: number(2), Session: number(3), Foreground: number(5)}
+	p = Process{PID: pid, Name: string(text[opening+1 : closing]), State: fields[0][0], Parent: number(1), Group: number(2), Session: number(3), Foreground: number(5)}
 	p.Started, _ = strconv.ParseUint(fields[19], 10, 64)
 	return p, true
+}
+
+// stopped reports whether every thread of a process is stopped.
+func stopped(pid int) bool {
+	threads, _ := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/stat", pid))
+	for _, path := range threads {
+		if p, ok := inspect(pid, path); ok && p.State != 'T' {
+			return false
+		}
+	}
+	return len(threads) > 0
 }
 
 // Alive reports whether a process exists and is not a zombie.
