@@ -26,5 +26,6 @@
 //	go io.Copy(os.Stdout, master)
 //	status, err := p.Wait()
 //
-// Every Process must be waited for, and the master that was taken be closed.
+// Every Process must be waited for, and the master that was taken be closed. A
+// process that inherits orphans calls ReapOrphans.
 package ptyexec

@@ -3,6 +3,8 @@
 package ptyexec
 
 import (
+	"slices"
+	"strings"
 	"syscall"
 
 	"golang.org/x/sys/unix"
@@ -69,11 +71,37 @@ type Terminal struct {
 }
 
 // Credential is an identity to run under. All three parts are always set, which
-// takes CAP_SETUID and CAP_SETGID.
+// takes CAP_SETUID and CAP_SETGID. A user other than root gets no capabilities, and
+// nobody gets the session keyring of this process.
 type Credential struct {
 	UID, GID uint32
 	Groups   []uint32 // all supplementary groups
 }
+
+// check refuses what the system calls would misunderstand: a string that no C
+// string can hold, and the id -1, which to setresuid(2) means "no change".
+func (s *Spec) check() error {
+	for _, list := range [][]string{{s.Program}, s.Args, s.Env} {
+		if slices.ContainsFunc(list, hasNUL) {
+			return &StartError{Op: "exec", Path: s.Program, Err: unix.EINVAL}
+		}
+	}
+	for _, dir := range append([]string{s.Dir}, s.Fallback...) {
+		if hasNUL(dir) {
+			return &StartError{Op: "chdir", Path: dir, Err: unix.EINVAL}
+		}
+	}
+	const noChange = ^uint32(0)
+	if s.Credential != nil && s.Credential.GID == noChange {
+		return &StartError{Op: "setgid", Err: unix.EINVAL}
+	}
+	if s.Credential != nil && s.Credential.UID == noChange {
+		return &StartError{Op: "setuid", Err: unix.EINVAL}
+	}
+	return nil
+}
+
+func hasNUL(s string) bool { return strings.IndexByte(s, 0) >= 0 }
 
 // StartError tells which step of a start failed.
 type StartError struct {

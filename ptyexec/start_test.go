@@ -6,12 +6,9 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"slices"
-	"strconv"
 	"strings"
-	"sync"
 	"syscall"
 	"testing"
 
@@ -22,8 +19,6 @@ import (
 
 func init() {
 	helpers["args"] = func() { fmt.Printf("%q\n%q\n", os.Args, os.Environ()) }
-	helpers["exhausted"] = startWithFewDescriptors
-	helpers["unmapped"] = startUnmapped
 	helpers["closed"] = startWithoutStdio
 }
 
@@ -192,75 +187,6 @@ func TestDir(t *testing.T) { // C7
 	})
 }
 
-// TestCredential reads the identity back from the kernel.
-func TestCredential(t *testing.T) { // E1
-	needRoot(t)
-	s := ptyexec.Spec{Program: "/bin/cat", Args: []string{"cat", "/proc/self/status"}}
-	s.Credential = &ptyexec.Credential{UID: 4321, GID: 4322, Groups: []uint32{7, 4322, 65000}}
-	got, _ := output(t, s)
-	for _, want := range []string{"Uid:\t4321\t4321\t4321\t4321\n", "Gid:\t4322\t4322\t4322\t4322\n", "Groups:\t7 4322 65000 \n", "CapEff:\t0000000000000000\n"} {
-		if !strings.Contains(got, want) {
-			t.Errorf("no %q in %s", want, got)
-		}
-	}
-	s.Credential = &ptyexec.Credential{}
-	if got, _ = output(t, s); !strings.Contains(got, "Uid:\t0\t0\t0\t0\n") || !strings.Contains(got, "Groups:\t \n") {
-		t.Errorf("no groups: %s", got)
-	}
-	s.Credential.Groups = make([]uint32, 70000)
-	checkError(t, s, ptyexec.StartError{Op: "setgroups", Err: unix.EINVAL}, "setgroups: invalid argument")
-	s.Credential = &ptyexec.Credential{GID: ^uint32(0) - 1, UID: 1}
-	if got, status := output(t, s); status != 0 || !strings.Contains(got, "Gid:\t4294967294\t") {
-		t.Errorf("%s %v", got, status)
-	}
-}
-
-// startUnmapped runs in a user namespace that knows the groups 0 to 99 and no user
-// but 0, so that each of the three calls can fail for itself.
-func startUnmapped() {
-	for _, c := range []ptyexec.Credential{
-		{Groups: []uint32{100}}, {GID: 100}, {GID: 99, UID: 1}, {UID: ^uint32(0)}, {GID: ^uint32(0)},
-	} {
-		s := sh("id; exit 1")
-		s.Credential = &c
-		s.Stdio = &[3]int{0, 1, 2}
-		p, err := ptyexec.Start(context.Background(), s)
-		if err == nil {
-			_, _ = p.Wait()
-		}
-		fmt.Println(err)
-	}
-}
-
-// TestCredentialSteps lets each of the three calls fail: the program must not run
-// with what it has got so far.
-func TestCredentialSteps(t *testing.T) { // E1
-	needRoot(t)
-	cmd := exec.Command("/proc/self/exe")
-	cmd.Env = []string{helperVar + "=unmapped"}
-	cmd.SysProcAttr = &syscall.SysProcAttr{
-		Cloneflags:                 unix.CLONE_NEWUSER,
-		UidMappings:                []syscall.SysProcIDMap{{Size: 1}},
-		GidMappings:                []syscall.SysProcIDMap{{Size: 100}},
-		GidMappingsEnableSetgroups: true,
-	}
-	got, err := cmd.CombinedOutput()
-	want := "setgroups: invalid argument\nsetgid: invalid argument\nsetuid: invalid argument\nsetuid: invalid argument\nsetgid: invalid argument\n"
-	if string(got) != want || err != nil {
-		t.Errorf("%v, got\n%s", err, got)
-	}
-}
-
-// TestCredentialRefused: a user cannot become another one, and learns at which step.
-func TestCredentialRefused(t *testing.T) { // E1
-	needUser(t)
-	s := sh("exit")
-	s.Credential = &ptyexec.Credential{UID: 0, GID: 0}
-	checkError(t, s, ptyexec.StartError{Op: "setgroups", Err: unix.EPERM}, "setgroups: operation not permitted")
-	s.Terminal = &ptyexec.Terminal{}
-	checkError(t, s, ptyexec.StartError{Op: "open pty", Err: unix.EPERM}, "open pty: operation not permitted")
-}
-
 // TestArgs passes arguments and environment byte for byte.
 func TestArgs(t *testing.T) { // C7, E3
 	every := make([]byte, 255)
@@ -391,169 +317,5 @@ func startWithoutStdio() {
 func TestClosedStdio(t *testing.T) {
 	if got, _ := output(t, helper("closed")); !strings.HasPrefix(got, "controlling terminal, group") {
 		t.Errorf("got %q", got)
-	}
-}
-
-// TestExitStatus compares every kind of end with what os/exec makes of it.
-func TestExitStatus(t *testing.T) { // B1
-	scripts := []string{"kill -TERM $$", "kill -KILL $$", "kill -SEGV $$", "ulimit -c 0; kill -ABRT $$"}
-	for _, code := range []int{0, 1, 2, 125, 127, 128, 255} {
-		scripts = append(scripts, "exit "+strconv.Itoa(code))
-	}
-	for _, script := range scripts {
-		t.Run(script, func(t *testing.T) {
-			s := sh(script)
-			s.Dir = t.TempDir() // for a core dump
-			got := wait(t, start(t, s))
-
-			cmd := exec.Command("/bin/sh", "-c", script)
-			cmd.Dir = s.Dir
-			_ = cmd.Run() // the state tells
-			want := cmd.ProcessState.Sys().(syscall.WaitStatus)
-			if got.Raw() != uint32(want) {
-				t.Errorf("%#x, want %#x", got.Raw(), uint32(want))
-			}
-			if got.Exited() != want.Exited() || got.Signaled() != want.Signaled() || got.CoreDumped() != want.CoreDump() {
-				t.Errorf("kind of %v", got)
-			}
-			if got.Code() != want.ExitStatus() || got.Signaled() && got.Signal() != want.Signal() {
-				t.Errorf("value of %v", got)
-			}
-			if got.String() != cmd.ProcessState.String() {
-				t.Errorf("%q, want %q", got, cmd.ProcessState)
-			}
-			shell := want.ExitStatus()
-			if want.Signaled() {
-				shell = 128 + int(want.Signal())
-			}
-			if got.Shell() != shell {
-				t.Errorf("shell's status %d, want %d", got.Shell(), shell)
-			}
-		})
-	}
-}
-
-// TestWaitTogether has many goroutines wait for one program.
-func TestWaitTogether(t *testing.T) {
-	p := start(t, sh("exit 9"))
-	var waiters sync.WaitGroup
-	for range 20 {
-		waiters.Go(func() {
-			if status, err := p.Wait(); status.Shell() != 9 || err != nil {
-				t.Error(status, err)
-			}
-		})
-	}
-	waiters.Wait()
-}
-
-// TestIdle: programs that run cost no thread each.
-func TestIdle(t *testing.T) { // F1
-	const n = 100
-	var waiters sync.WaitGroup
-	processes := make([]*ptyexec.Process, n)
-	for i := range processes {
-		s := ptyexec.Spec{Program: "/bin/cat", Terminal: &ptyexec.Terminal{}}
-		p, err := ptyexec.Start(context.Background(), s)
-		if err != nil {
-			t.Fatal(err)
-		}
-		processes[i] = p
-		waiters.Go(func() {
-			if status, err := p.Wait(); status.Signal() != unix.SIGKILL || err != nil {
-				t.Error(status, err)
-			}
-		})
-	}
-	if threads, _ := strconv.Atoi(statusField(os.Getpid(), "Threads")); threads > n/2 {
-		t.Errorf("%d threads for %d programs", threads, n)
-	}
-	for _, p := range processes {
-		if err := p.Kill(); err != nil {
-			t.Error(err)
-		}
-	}
-	waiters.Wait()
-}
-
-// startWithFewDescriptors starts with room for none, one, two, ... more descriptors.
-func startWithFewDescriptors() {
-	s := sh("exit 3")
-	s.Terminal = &ptyexec.Terminal{}
-	run := func() error {
-		p, err := ptyexec.Start(context.Background(), s)
-		if err != nil {
-			return err
-		}
-		status, err := p.Wait()
-		check(err == nil && status.Shell() == 3, "%v %v", status, err)
-		return nil
-	}
-	check(run() == nil, "the first start, which sets up the poller")
-	const full = 30
-	for fd := 0; fd < full; { // so that no gap is left below
-		var err error
-		fd, err = unix.Open(os.DevNull, unix.O_RDONLY|unix.O_CLOEXEC, 0)
-		check(err == nil, "%v", err)
-	}
-	before, err := fdNames()
-	check(err == nil, "%v", err)
-
-	var limits unix.Rlimit
-	check(unix.Getrlimit(unix.RLIMIT_NOFILE, &limits) == nil, "getrlimit")
-	failed := map[string]bool{}
-	for room := range uint64(8) {
-		few := unix.Rlimit{Cur: full + 1 + room, Max: limits.Max}
-		check(unix.Setrlimit(unix.RLIMIT_NOFILE, &few) == nil, "setrlimit")
-		err := run()
-		check(unix.Setrlimit(unix.RLIMIT_NOFILE, &limits) == nil, "setrlimit")
-		if err != nil {
-			var e *ptyexec.StartError
-			check(errors.As(err, &e) && e.Err == unix.EMFILE, "error with room for %d: %v", room, err)
-			failed[e.Op] = true
-		}
-		after, _ := fdNames()
-		check(slices.Equal(before, after), "left over: %q, before %q", after, before)
-	}
-	fmt.Println(failed, run())
-}
-
-// TestExhausted lets a start fail for want of descriptors at each of its steps.
-// It costs this one start and nothing else.
-func TestExhausted(t *testing.T) { // F3
-	got, status := output(t, helper("exhausted"))
-	if got != "map[clone:true open pty:true] <nil>\n" || status != 0 {
-		t.Errorf("got %q %v", got, status)
-	}
-}
-
-// TestMany starts thousands of short programs, eight at a time.
-func TestMany(t *testing.T) { // B5, F2
-	const workers, each = 8, 625
-	start(t, sh("exit")) // sets up the poller
-	before := openFDs(t)
-	var all sync.WaitGroup
-	for w := range workers {
-		all.Go(func() {
-			for i := range each {
-				code := (w + i) % 2
-				s := ptyexec.Spec{Program: []string{"/bin/true", "/bin/false"}[code]}
-				if i%3 == 0 {
-					s.Terminal = &ptyexec.Terminal{}
-				}
-				p, err := ptyexec.Start(context.Background(), s)
-				if err != nil {
-					t.Error(err)
-					return
-				}
-				if status, err := p.Wait(); status.Code() != code || err != nil {
-					t.Error(status, err)
-				}
-			}
-		})
-	}
-	all.Wait()
-	if after := openFDs(t); len(after) > len(before) {
-		t.Errorf("descriptors before %q, after %q", before, after)
 	}
 }
