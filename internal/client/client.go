@@ -24,11 +24,15 @@ func Run(o *Options) (status int) {
 		return r.failed(f)
 	}
 	r.terminal = plan.outer
+	dir, f := workingDirectory(o, r)
+	if f != nil {
+		return r.failed(f)
+	}
 	conn, f := connect(o, list, r)
 	if f != nil {
 		return r.failed(f)
 	}
-	s := &session{options: o, report: r, streams: plan, conn: conn}
+	s := &session{options: o, report: r, streams: plan, dir: dir, conn: conn}
 	s.dialect = modern{s}
 	if legacy {
 		s.dialect = oldDialect{s}

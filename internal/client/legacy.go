@@ -107,8 +107,7 @@ func (d oldDialect) commands(w *commandWriter) {
 	for _, a := range legacyArguments(o) {
 		w.text(wire.LegacyAddArg, a)
 	}
-	dir, _ := workingDirectory(o)
-	w.text(wire.LegacyChdir, "/Volumes/SystemRoot"+dir)
+	w.text(wire.LegacyChdir, "/Volumes/SystemRoot"+d.dir.path)
 	w.flush()
 	w.b = wire.AppendLegacySetUIDGID(w.b, uint32(unix.Getuid()), uint32(unix.Getgid()))
 }

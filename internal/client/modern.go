@@ -17,7 +17,7 @@ type modern struct{ *session }
 // all of a long one, so that it could not be sent is not told here: the answer,
 // or that there is none, says more.
 func (m modern) request() *failure {
-	start := buildStart(m.options)
+	start := buildStart(m.options, m.dir)
 	if m.streams.pty {
 		size := m.streams.getwinsize()
 		start.Terminal = &wire.Terminal{Rows: size.Row, Cols: size.Col, XPixels: size.Xpixel, YPixels: size.Ypixel}

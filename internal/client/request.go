@@ -10,7 +10,7 @@ import (
 )
 
 // buildStart puts together the one request of a connection.
-func buildStart(o *Options) *wire.Start {
+func buildStart(o *Options, dir directory) *wire.Start {
 	s := &wire.Start{
 		Argv:      o.Args,
 		ShellPath: o.Shell,
@@ -27,7 +27,7 @@ func buildStart(o *Options) *wire.Start {
 		// The shell reads its profile and then becomes the program.
 		s.Shell, s.Argv = true, append([]string{"-c", `exec "$0" "$@"`}, o.Args...)
 	}
-	s.Dir, s.DirRequired = workingDirectory(o)
+	s.Dir, s.DirRequired = dir.path, dir.required
 	s.Env = environment(o)
 	return s
 }
@@ -39,27 +39,41 @@ func currentUmask() int {
 	return mask
 }
 
-// workingDirectory is the directory to start in, and whether the user asked for
-// it. A relative one is relative to ours. If ours has been removed the daemon
-// falls back to the home directory.
-func workingDirectory(o *Options) (dir string, required bool) {
-	if o.Dir != "" && o.Dir[0] == '/' {
-		return o.Dir, true
-	}
-	cwd := getcwd()
-	if o.Dir == "" {
-		return cwd, false
-	}
-	return cwd + "/" + o.Dir, true
+// directory is where the program is to start, and whether the user asked for it.
+type directory struct {
+	path     string
+	required bool
 }
 
-func getcwd() string {
+// workingDirectory is the one asked for, a relative one relative to ours, or
+// else ours. If ours has been removed there is none, and the daemon falls back
+// to the home directory.
+func workingDirectory(o *Options, r *reporter) (directory, *failure) {
+	if o.Dir != "" && o.Dir[0] == '/' {
+		return directory{o.Dir, true}, nil
+	}
+	cwd, err := getcwd()
+	switch {
+	case o.Dir != "" && err != nil:
+		return directory{}, fail("chdir ", o.Dir, ": getcwd: ", err.Error())
+	case o.Dir != "":
+		return directory{cwd + "/" + o.Dir, true}, nil
+	case err != nil:
+		r.line("warning: getcwd: ", err.Error(), ", starting in the home directory")
+	}
+	return directory{path: cwd}, nil
+}
+
+func getcwd() (string, error) {
 	var buf [unix.PathMax]byte
 	n, err := unix.Getcwd(buf[:])
-	if err != nil || n < 2 || buf[0] != '/' {
-		return "" // removed, or outside of our root
+	if err != nil {
+		return "", err
 	}
-	return string(buf[:n-1])
+	if n < 2 || buf[0] != '/' {
+		return "", unix.ENOENT // outside of our root
+	}
+	return string(buf[:n-1]), nil
 }
 
 // userVariables are set by the daemon for the user that the shell runs as.

@@ -23,6 +23,7 @@ type session struct {
 	options *Options
 	report  *reporter
 	streams streams
+	dir     directory
 	conn    connection
 	dialect dialect
 
