@@ -6,6 +6,8 @@ import (
 	"os"
 	"syscall"
 
+	"golang.org/x/sys/unix"
+
 	"shellspawn/internal/wire"
 	"shellspawn/ptyexec"
 )
@@ -71,6 +73,8 @@ func (d *Daemon) asRefusal(err error) *refusal {
 		return startRefusal(start)
 	case d.isStopping():
 		return stoppingRefusal()
+	case errors.Is(err, unix.EMFILE), errors.Is(err, unix.ENFILE):
+		return refuse("descriptors", "request: "+err.Error(), noDescriptorHint)
 	case errors.As(err, &field):
 		return refuse("protocol", "request: "+err.Error(), "the client may be newer than this daemon")
 	case errors.Is(err, wire.ErrProtocol), errors.Is(err, wire.ErrTooLarge):
@@ -101,6 +105,8 @@ func startRefusal(e *ptyexec.StartError) *refusal {
 	return r
 }
 
+const noDescriptorHint = "the daemon has no descriptor left; raise its LimitNOFILE or fs.file-max"
+
 // startHint says which limit of the machine was met.
 func startHint(e *ptyexec.StartError) string {
 	switch {
@@ -109,7 +115,7 @@ func startHint(e *ptyexec.StartError) string {
 	case e.Op == "clone" && e.Err == syscall.EAGAIN:
 		return "no more processes are allowed; see 'ulimit -u', kernel.pid_max and the TasksMax of the unit"
 	case e.Err == syscall.EMFILE || e.Err == syscall.ENFILE:
-		return "the daemon has no descriptor left; raise its LimitNOFILE or fs.file-max"
+		return noDescriptorHint
 	}
 	return ""
 }

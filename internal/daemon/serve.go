@@ -128,6 +128,9 @@ func (d *Daemon) announce(l *spawnsock.Listener) {
 	}
 }
 
+// mostPending are as many silent connections as are worth their memory, 4 KiB each.
+const mostPending = 8192
+
 // maxPending caps the connections that have not asked for anything, so that they
 // cannot use up the descriptors.
 func maxPending() int {
@@ -135,7 +138,7 @@ func maxPending() int {
 	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &limit); err != nil {
 		return spawnsock.DefaultMaxPending
 	}
-	return int(max(16, min(spawnsock.DefaultMaxPending, limit.Cur/4)))
+	return int(max(16, min(mostPending, limit.Cur/4)))
 }
 
 // tell notes that the service manager could not be told something. The daemon

@@ -43,10 +43,15 @@ func recvmsg(fd int, p []byte, flags int) (n int, fds []int, err error) {
 			return n, fds, err
 		}
 	}
-	if got&unix.MSG_CTRUNC != 0 {
-		return n, fds, protocolError("control data cut short")
+	switch {
+	case got&unix.MSG_CTRUNC == 0:
+		return n, fds, nil
+	case oobn < oobSize:
+		// There was room: the kernel says nothing else when we may not
+		// have another descriptor, see scm_detach_fds in net/core/scm.c.
+		return n, fds, unix.EMFILE
 	}
-	return n, fds, nil
+	return n, fds, protocolError("control data cut short")
 }
 
 // RecvNow is recvmsg(2) without waiting, for who waits in a poller: EAGAIN if
