@@ -17,19 +17,6 @@ import (
 	"shellspawn/internal/spawntest"
 )
 
-// background starts a daemon with --background and returns its pid, read from
-// its pid file. The test stops it, or its end does.
-func background(t *testing.T, dir string, args ...string) int {
-	t.Helper()
-	socket, pidFile := filepath.Join(dir, "s"), filepath.Join(dir, "pid")
-	args = append([]string{spawntest.DaemonPath(t), "serve", "--background", "--socket", socket, "--pid-file", pidFile}, args...)
-	out, errs, code := run(t, socket, args...)
-	if code != 0 || out != "" || errs != "" {
-		t.Fatalf("serve --background: status %d, stdout %q, stderr %q", code, out, errs)
-	}
-	return readPID(t, pidFile)
-}
-
 // readPID reads a pid file, and sees to the end of the process.
 func readPID(t *testing.T, path string) int {
 	t.Helper()

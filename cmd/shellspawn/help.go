@@ -12,6 +12,7 @@ Commands:
   kill [-s SIG] ID...   hang shells up, so that they end; with -s send a signal
   backlog [N]           show or change the length of the accept queue
   stop                  stop the daemon and wait until it is gone
+  doctor                check this machine and the installation
 
 Flags of serve:
       --socket PATH             where to listen (/run/shellspawn.sock for root,

@@ -34,6 +34,7 @@ var commands = map[string]func([]string) int{
 	"kill":    kill,
 	"backlog": backlog,
 	"stop":    stop,
+	"doctor":  examine,
 }
 
 // run finds the command; without one it is serve.

@@ -7,6 +7,7 @@ _shellspawn_commands=(
     kill
     backlog
     stop
+    doctor
 )
 
 _shellspawn_serve_flags=(

@@ -42,6 +42,7 @@ complete -c shellspawn -n __shellspawn_first -a list -d 'Show the running shells
 complete -c shellspawn -n __shellspawn_first -a kill -d 'Hang shells up, or send them a signal'
 complete -c shellspawn -n __shellspawn_first -a backlog -d 'Show or change the length of the accept queue'
 complete -c shellspawn -n __shellspawn_first -a stop -d 'Stop the daemon in an orderly way'
+complete -c shellspawn -n __shellspawn_first -a doctor -d 'Examine the machine and the installation'
 
 complete -c shellspawn -n '__shellspawn_in serve' -l socket -rF -d 'Where to listen'
 complete -c shellspawn -n '__shellspawn_in serve' -l socket-mode -x -a '0600 0660 0666' -d 'Permission bits of the socket'
@@ -61,8 +62,8 @@ complete -c shellspawn -n '__shellspawn_in serve' -l log-file -rF -d 'Log there 
 complete -c shellspawn -n '__shellspawn_in serve' -l log-level -x -a 'debug info warn error' -d 'Least important messages to log'
 complete -c shellspawn -n '__shellspawn_in serve' -l log-format -x -a 'text json' -d 'Format of the log'
 
-complete -c shellspawn -n '__shellspawn_in status list kill backlog stop' -l socket -rF -d 'Socket of the daemon'
-complete -c shellspawn -n '__shellspawn_in status list kill backlog stop' -l json -d 'Print JSON'
+complete -c shellspawn -n '__shellspawn_in status list kill backlog stop doctor' -l socket -rF -d 'Socket of the daemon'
+complete -c shellspawn -n '__shellspawn_in status list kill backlog stop doctor' -l json -d 'Print JSON'
 complete -c shellspawn -n '__shellspawn_in kill' -s s -x -a 'HUP INT QUIT KILL USR1 USR2 ALRM TERM CONT STOP TSTP' -d 'Signal to send'
 complete -c shellspawn -n '__shellspawn_in kill; and not __shellspawn_first' -a '(__shellspawn_ids)'
 

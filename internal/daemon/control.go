@@ -15,6 +15,7 @@ import (
 // served may ask; what he sees and may do is each one's affair.
 var controls = map[string]func(cn *conn, args []string) error{
 	"status":  (*conn).controlStatus,
+	"limits":  (*conn).controlLimits,
 	"list":    (*conn).controlList,
 	"kill":    (*conn).controlKill,
 	"backlog": (*conn).controlBacklog,

@@ -1,6 +1,13 @@
 package daemon
 
-import "strconv"
+import (
+	"math"
+	"strconv"
+
+	"golang.org/x/sys/unix"
+
+	"shellspawn/internal/wire"
+)
 
 // acquire takes a place for one shell of uid, release gives it back. The limits are
 // on shells, not on connections: those are accepted and told which limit they
@@ -28,6 +35,20 @@ func (d *Daemon) release(uid uint32) {
 	if d.perUser[uid]--; d.perUser[uid] == 0 {
 		delete(d.perUser, uid)
 	}
+}
+
+// controlLimits tells the limits, so that somebody can compare them with those of
+// the machine.
+func (cn *conn) controlLimits([]string) error {
+	var descriptors unix.Rlimit
+	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &descriptors); err != nil {
+		return refuse("control", "getrlimit: "+err.Error(), "")
+	}
+	c := &cn.daemon.config
+	return cn.reply(wire.Limits{
+		MaxShells: c.MaxShells, MaxShellsPerUser: c.MaxShellsPerUser,
+		Descriptors: int64(min(descriptors.Cur, math.MaxInt64)),
+	})
 }
 
 // countRefused counts a refusal under its cause.

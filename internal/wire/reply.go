@@ -47,6 +47,14 @@ type Shells struct {
 	Refused map[string]uint64 `json:"refused"`
 }
 
+// Limits answers the command of that name: what the daemon was told not to exceed,
+// 0 where it was told nothing, and how many descriptors it may have.
+type Limits struct {
+	MaxShells        int   `json:"max_shells"`
+	MaxShellsPerUser int   `json:"max_shells_per_user"`
+	Descriptors      int64 `json:"descriptors"`
+}
+
 // Row is one shell of the list.
 type Row struct {
 	ID         uint32 `json:"id"`

@@ -1,0 +1,66 @@
+package doctor
+
+import (
+	"fmt"
+	"os"
+
+	"golang.org/x/sys/unix"
+)
+
+// ptys looks how many terminals there can be.
+func (p *patient) ptys() Finding {
+	const check = "ptys"
+	most, err := readNumber("/proc/sys/kernel/pty/max")
+	if err != nil {
+		return fail(check, err.Error(), "mount /proc")
+	}
+	used, err := readNumber("/proc/sys/kernel/pty/nr")
+	if err != nil {
+		return fail(check, err.Error(), "mount /proc")
+	}
+	f := p.enough(check, most-used, 1, fmt.Sprintf("kernel.pty.max is %d, %d in use; left", most, used),
+		fmt.Sprintf("'sysctl -w kernel.pty.max=%d'", used+int64(p.shells)))
+	if f.State == OK {
+		return f
+	}
+	f.Advice += " for that many with a terminal"
+	return f
+}
+
+// devpts opens a terminal the way the daemon does, and gives it back.
+func (p *patient) devpts() Finding {
+	const check = "devpts"
+	ptm, err := unix.Open("/dev/ptmx", unix.O_RDWR|unix.O_NOCTTY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return fail(check, "/dev/ptmx: "+err.Error(), "mount devpts on /dev/pts, and link or bind its ptmx to /dev/ptmx")
+	}
+	defer unix.Close(ptm)
+	if err := unix.IoctlSetPointerInt(ptm, unix.TIOCSPTLCK, 0); err != nil {
+		return fail(check, "TIOCSPTLCK: "+err.Error(), "")
+	}
+	number, err := unix.IoctlGetInt(ptm, unix.TIOCGPTN)
+	if err != nil {
+		return fail(check, "TIOCGPTN: "+err.Error(), "")
+	}
+	// The name must lead to the terminal that was opened: in a container /dev/ptmx
+	// may be that of another devpts.
+	name := fmt.Sprintf("/dev/pts/%d", number)
+	pts, err := os.OpenFile(name, os.O_RDWR|unix.O_NOCTTY, 0)
+	if err != nil {
+		return fail(check, name+", which /dev/ptmx has just made: "+err.Error(), "mount devpts on /dev/pts, and link or bind its ptmx to /dev/ptmx")
+	}
+	defer pts.Close() // nothing was written
+	peer, err := unix.IoctlGetInt(int(pts.Fd()), unix.TIOCGPTN)
+	if err == nil && peer == number {
+		return fail(check, name+" is a master", "mount devpts on /dev/pts")
+	}
+	var st unix.Stat_t
+	if err := unix.Fstat(int(pts.Fd()), &st); err != nil {
+		return fail(check, name+": "+err.Error(), "")
+	}
+	if st.Mode&0o007 != 0 {
+		return warn(check, fmt.Sprintf("%s has mode %04o: others may write to it until the daemon changes that", name, st.Mode&0o7777),
+			"mount devpts with mode=0620,gid=tty")
+	}
+	return fine(check, "%s opened, mode %04o, gid %d", name, st.Mode&0o7777, st.Gid)
+}
