@@ -19,18 +19,18 @@ func run(args []string) int {
 	c, err := parse(args)
 	switch {
 	case err != nil:
-		say(2, "darling-shell: "+err.Error()+"\ndarling-shell: hint: 'darling-shell --help' lists the flags\n")
+		client.WrongUsage(err)
 		return 2
 	case c.help:
-		say(1, help)
+		say(help)
 		return 0
 	case c.version:
-		say(1, "darling-shell "+version+"\n")
+		say("darling-shell " + version + "\n")
 		return 0
 	}
 	c.options.Environ = syscall.Environ()
 	return client.Run(&c.options)
 }
 
-// say writes to a descriptor and leaves it at that: there is nobody to tell.
-func say(fd int, text string) { _, _ = syscall.Write(fd, []byte(text)) }
+// say writes to stdout and leaves it at that: there is nobody to tell.
+func say(text string) { _, _ = syscall.Write(1, []byte(text)) }

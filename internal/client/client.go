@@ -1,9 +1,12 @@
 package client
 
 import (
+	"strconv"
+
 	"golang.org/x/sys/unix"
 
 	"shellspawn/internal/tty"
+	"shellspawn/internal/wire"
 )
 
 // Run does what the options ask for and returns the exit status. The terminal is as
@@ -18,7 +21,6 @@ func Run(o *Options) (status int) {
 		}
 	}()
 	list, legacy := o.candidates()
-	legacy = legacy || o.Legacy
 	plan, f := planStreams(o, r)
 	if f != nil {
 		return r.failed(f)
@@ -33,10 +35,16 @@ func Run(o *Options) (status int) {
 		return r.failed(f)
 	}
 	s := &session{options: o, report: r, streams: plan, dir: dir, conn: conn}
-	s.dialect = modern{s}
-	if legacy {
+	switch {
+	case o.Legacy:
 		s.dialect = oldDialect{s}
-		r.explain("speaking the old dialect")
+		r.explain("dialect: Darling's, for --legacy")
+	case legacy:
+		s.dialect = oldDialect{s}
+		r.explain("dialect: Darling's, for DPREFIX")
+	default:
+		s.dialect = modern{s}
+		r.explain("dialect: shellspawn's, version ", strconv.Itoa(wire.Version))
 	}
 	return s.run(restoreQuit)
 }
@@ -81,7 +89,11 @@ func planStreams(o *Options, r *reporter) (streams, *failure) {
 			s.outer = t
 		}
 	}
-	r.explain("a pty, stderr ", map[bool]string{true: "on it", false: "as it is"}[errTerminal != nil])
+	why := "stdin and stdout are terminals"
+	if o.Terminal == Always {
+		why = "-t"
+	}
+	r.explain("a pty: ", why, "; stderr ", map[bool]string{true: "on it, too", false: "as it is"}[errTerminal != nil])
 	return s, nil
 }
 

@@ -1,7 +1,6 @@
 package client
 
 import (
-	"os"
 	"strconv"
 	"strings"
 	"time"
@@ -134,12 +133,9 @@ func legacyEnvironment(o *Options) []string {
 
 // loginName is the name of the real user.
 func loginName(o *Options) string {
-	uid := strconv.Itoa(unix.Getuid())
-	passwd, _ := os.ReadFile("/etc/passwd") // without it the environment knows
-	for line := range strings.Lines(string(passwd)) {
-		if f := strings.Split(line, ":"); len(f) > 2 && f[2] == uid {
-			return f[0]
-		}
+	uid := uint32(unix.Getuid())
+	if name := nameOf("/etc/passwd", uid); name != strconv.FormatUint(uint64(uid), 10) {
+		return name
 	}
 	return o.getenv("LOGNAME")
 }
@@ -195,5 +191,6 @@ func (d oldDialect) hangup() { d.signal(unix.SIGHUP) }
 // exited waits for the four bytes of the status.
 func (d oldDialect) exited() (int, error) {
 	status, err := d.reader.Status()
+	d.ending = "status " + strconv.Itoa(int(status)&0xff)
 	return int(status) & 0xff, err
 }

@@ -79,7 +79,7 @@ func (m modern) accept(payload []byte) *failure {
 	if started.Warning != "" {
 		m.report.line("warning: ", started.Warning)
 	}
-	m.report.explain("started, pid ", strconv.Itoa(int(started.PID)), ", id ", strconv.Itoa(int(started.ID)))
+	m.report.explain("started after ", milliseconds(time.Since(m.conn.since)), ": pid ", strconv.Itoa(int(started.PID)), ", id ", strconv.Itoa(int(started.ID)))
 	return nil
 }
 
@@ -88,11 +88,13 @@ func (m modern) awaitAnswer() *failure {
 	poll := []unix.PollFd{{Fd: int32(m.conn.fd), Events: unix.POLLIN}}
 	for {
 		left := max(time.Until(deadline), 0)
-		n, err := unix.Poll(poll, int((left+time.Millisecond-1)/time.Millisecond))
+		n, err := unix.Poll(poll, int((min(left, noticeAfter)+time.Millisecond-1)/time.Millisecond))
 		switch {
 		case err == unix.EINTR:
 		case err != nil:
 			return fail("poll ", m.conn.path, ": ", err.Error())
+		case n == 0 && left > noticeAfter:
+			m.report.notice("connected, waiting up to ", m.options.ConnectTimeout.String(), " for an answer from the daemon at ", m.conn.path)
 		case n == 0:
 			return fail("connect ", m.conn.path, ": connected but no answer within ", m.options.ConnectTimeout.String()).
 				withHint("the daemon may hang; its log and 'shellspawn status' tell more")
@@ -135,12 +137,22 @@ func (m modern) exited() (int, error) {
 			if err != nil {
 				return 0, err
 			}
-			m.report.explain("ended: ", e.Cause.String())
-			return exitStatus(unix.WaitStatus(e.WaitStatus)), nil
+			w := unix.WaitStatus(e.WaitStatus)
+			m.ending = e.Cause.String() + ", " + describe(w)
+			return exitStatus(w), nil
 		case wire.KindError:
 			return 0, errors.New(refusal(payload).text)
 		}
 	}
+}
+
+// describe is the wait status for --verbose.
+func describe(w unix.WaitStatus) string {
+	text := "status " + strconv.Itoa(exitStatus(w))
+	if w.Signaled() {
+		text += " from " + unix.SignalName(w.Signal())
+	}
+	return text
 }
 
 // exitStatus is the wait status as a shell reports it.

@@ -19,6 +19,7 @@ const (
 // with the program's name, and end in CR LF while the terminal is in raw mode.
 type reporter struct {
 	verbose  bool
+	noticed  bool
 	terminal *tty.Terminal
 }
 
@@ -39,9 +40,40 @@ func (r *reporter) line(parts ...string) {
 	b := make([]byte, 0, 160)
 	b = append(b, "darling-shell: "...)
 	for _, p := range parts {
-		b = append(b, p...)
+		b = appendPlain(b, p)
 	}
 	_, _ = unix.Write(2, append(b, end...))
+}
+
+// appendPlain appends s with its control characters escaped: a message is one
+// line, whatever the names in it are.
+func appendPlain(b []byte, s string) []byte {
+	const hex = "0123456789abcdef"
+	for _, c := range []byte(s) {
+		switch {
+		case c == '\n':
+			b = append(b, `\n`...)
+		case c < ' ' || c == 0x7f:
+			b = append(b, '\\', 'x', hex[c>>4], hex[c&15])
+		default:
+			b = append(b, c)
+		}
+	}
+	return b
+}
+
+// notice tells somebody who watches what takes so long. The first one is enough.
+func (r *reporter) notice(parts ...string) {
+	if _, err := unix.IoctlGetTermios(2, unix.TCGETS); !r.noticed && (err == nil || r.verbose) {
+		r.line(parts...)
+	}
+	r.noticed = true
+}
+
+// WrongUsage reports a mistake on the command line.
+func WrongUsage(err error) {
+	r := &reporter{}
+	_ = r.failed(fail(err.Error()).withHint("'darling-shell --help' lists the flags")) // the status is the caller's affair
 }
 
 // explain writes a message for --verbose.
@@ -86,5 +118,5 @@ func (r *reporter) failed(f *failure) int {
 
 // milliseconds is a duration for a message.
 func milliseconds(d time.Duration) string {
-	return strconv.FormatInt(d.Milliseconds(), 10) + " ms"
+	return strconv.FormatFloat(d.Seconds()*1000, 'f', 1, 64) + " ms"
 }

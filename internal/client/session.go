@@ -37,6 +37,7 @@ type session struct {
 	abortion chan struct{} // closed with aborted set
 	drained  chan struct{} // closed by the output pump
 	acked    atomic.Uint32 // the last signal that the daemon has sent on
+	ending   string        // what ended the shell, for --verbose
 }
 
 // dialect is what differs between the two ways to speak to a daemon.
@@ -139,6 +140,7 @@ func (s *session) finish() int {
 		s.report.release()
 		return s.report.failed(fail("connection ", s.conn.path, ": ", lostCause(err), " before the exit status arrived"))
 	}
+	s.report.explain("ended: ", s.ending)
 	return status
 }
 

@@ -12,6 +12,11 @@ import (
 // candidate is a socket path and why it is one.
 type candidate struct{ path, why string }
 
+const (
+	whyPrefix = "DPREFIX"
+	whySystem = "the system's socket"
+)
+
 // candidates lists the sockets to try, and whether the path implies the old
 // dialect. A client that is not root tries its user's socket, then the
 // system's.
@@ -23,9 +28,9 @@ func (o *Options) candidates() (list []candidate, legacy bool) {
 		return []candidate{{path, "SHELLSPAWN_SOCKET"}}, false
 	}
 	if prefix := o.getenv("DPREFIX"); prefix != "" {
-		return []candidate{{prefix + "/var/run/shellspawn.sock", "DPREFIX"}}, true
+		return []candidate{{prefix + "/var/run/shellspawn.sock", whyPrefix}}, true
 	}
-	system := candidate{"/run/shellspawn.sock", "the system's socket"}
+	system := candidate{"/run/shellspawn.sock", whySystem}
 	if dir := o.getenv("XDG_RUNTIME_DIR"); dir != "" && unix.Geteuid() != 0 {
 		list = append(list, candidate{dir + "/shellspawn.sock", "the user's socket"})
 	}
@@ -36,38 +41,102 @@ func (o *Options) candidates() (list []candidate, legacy bool) {
 type connection struct {
 	fd     int
 	path   string
-	waited time.Duration
+	waited time.Duration // for a place in the accept queue
+	since  time.Time
+}
+
+const (
+	// maxPause is the longest pause between two looks for a daemon that is not
+	// there yet.
+	maxPause = 100 * time.Millisecond
+	// noticeAfter is how long somebody who watches is left without a word.
+	noticeAfter = time.Second
+)
+
+// search is one attempt to find a daemon and to be connected to it.
+type search struct {
+	options *Options
+	report  *reporter
+	list    []candidate
+	began   time.Time
+	waited  time.Duration
+	again   bool // not the first round
 }
 
 // connect tries the candidates in turn; only a socket that is not there or has
-// no listener makes it try the next one.
+// no listener makes it try the next one. With --wait it begins again until there
+// is one.
 func connect(o *Options, list []candidate, r *reporter) (connection, *failure) {
-	deadline := time.Now().Add(o.ConnectTimeout)
-	for i, c := range list {
-		last := i == len(list)-1
-		fd, waited, err := dial.Connect(c.path, time.Until(deadline), o.Wait && last)
+	s := &search{options: o, report: r, list: list, began: time.Now()}
+	for pause := time.Millisecond; ; pause = min(2*pause, maxPause) {
+		conn, path, err := s.round()
 		if err == nil {
-			r.explain("socket ", c.path, " (", c.why, "), connected after waiting ", milliseconds(waited))
-			return connection{fd: fd, path: c.path, waited: waited}, nil
+			return conn, nil
 		}
-		if last || !errors.Is(err, unix.ENOENT) && !errors.Is(err, unix.ECONNREFUSED) {
-			return connection{}, connectFailure(c.path, err)
+		if !o.Wait || !absent(err) || s.left() <= 0 {
+			return connection{}, s.failure(path, err)
 		}
-		r.explain(err.Error(), ", trying the next socket")
+		s.notice(path)
+		s.again = true
+		time.Sleep(min(pause, s.left()))
 	}
-	return connection{}, fail("connect: no socket path")
 }
 
-// connectFailure says what to do about a socket that cannot be reached.
-func connectFailure(path string, err error) *failure {
-	f := fail(err.Error())
-	switch {
-	case errors.Is(err, dial.ErrQueueFull):
-		return f.withHint("the daemon does not keep up or hangs; see 'shellspawn status', and raise its --backlog or net.core.somaxconn")
-	case errors.Is(err, unix.ENOENT), errors.Is(err, unix.ECONNREFUSED):
-		return f.withHint("no daemon is listening there; start one with 'shellspawn serve --background --socket ", path, "', or use --wait")
-	case errors.Is(err, unix.EACCES):
-		return f.withHint("the mode, owner and group of ", path, " decide who may connect; see --socket-mode and --socket-group of the daemon")
+func (s *search) left() time.Duration {
+	return s.options.ConnectTimeout - time.Since(s.began)
+}
+
+// absent says that nobody listens there, at least not now.
+func absent(err error) bool {
+	return errors.Is(err, unix.ENOENT) || errors.Is(err, unix.ECONNREFUSED)
+}
+
+// round tries each candidate once. With an error it returns the path that it is
+// about.
+func (s *search) round() (conn connection, path string, err error) {
+	for i, c := range s.list {
+		fd, err := s.dial(c.path)
+		if err == nil {
+			s.report.explain("socket ", c.path, " (", c.why, "): connected ", s.duration())
+			return connection{fd: fd, path: c.path, waited: s.waited, since: time.Now()}, c.path, nil
+		}
+		if i == len(s.list)-1 || !absent(err) {
+			return conn, c.path, err
+		}
+		if !s.again {
+			s.report.explain(err.Error(), "; trying the next socket")
+		}
 	}
-	return f
+	return conn, "", unix.ENOENT
+}
+
+// dial waits for a place in the accept queue for as long as there is time.
+func (s *search) dial(path string) (fd int, err error) {
+	for {
+		fd, waited, err := dial.Connect(path, min(s.left(), noticeAfter), false)
+		s.waited += waited
+		if !errors.Is(err, dial.ErrQueueFull) || s.left() <= 0 {
+			return fd, err
+		}
+		s.notice(path)
+	}
+}
+
+// notice is for a search that takes long.
+func (s *search) notice(path string) {
+	if time.Since(s.began) >= noticeAfter {
+		s.report.notice("waiting up to ", s.options.ConnectTimeout.String(), " for the daemon at ", path)
+	}
+}
+
+// duration is how long the connection took and what of it was the accept queue.
+func (s *search) duration() string {
+	all := time.Since(s.began)
+	switch {
+	case s.waited > 0:
+		return "after " + milliseconds(all) + ", " + milliseconds(s.waited) + " of them in the accept queue"
+	case all >= time.Millisecond:
+		return "after " + milliseconds(all)
+	}
+	return "at once"
 }
