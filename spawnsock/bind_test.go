@@ -25,8 +25,9 @@ type look struct {
 // watcher looks at a name again and again, as fast as it can, and keeps the
 // different things it saw.
 type watcher struct {
-	stop atomic.Bool
-	done chan map[look]int
+	stop  atomic.Bool
+	looks atomic.Int64
+	done  chan map[look]int
 }
 
 func watch(path string) *watcher {
@@ -37,6 +38,7 @@ func watch(path string) *watcher {
 			var st unix.Stat_t
 			if unix.Lstat(path, &st) == nil {
 				seen[look{st.Mode, st.Gid}]++
+				w.looks.Add(1)
 			}
 		}
 		w.done <- seen
@@ -101,13 +103,16 @@ func TestModeFromFirstInstant(t *testing.T) {
 			path := filepath.Join(dir, "s"+c.base)
 			setUmask(t, c.umask)
 			cwd, _ := os.Getwd()
-			w := watch(path)
-			for range 300 {
+			w, spare := watch(path), watch(fmt.Sprint(path, ".", os.Getpid()))
+			for range 100 {
 				l, err := spawnsock.Listen(path, spawnsock.Options{Mode: c.mode, Group: c.group})
 				if err != nil {
 					w.seen()
+					spare.seen()
 					t.Fatal(err)
 				}
+				looks := w.looks.Load()
+				eventually(t, "it is looked at", func() bool { return w.looks.Load() > looks })
 				if err := l.Close(); err != nil {
 					t.Error(err)
 				}
@@ -122,6 +127,11 @@ func TestModeFromFirstInstant(t *testing.T) {
 			seen := w.seen()
 			if len(seen) != 1 || seen[want] == 0 {
 				t.Errorf("saw %v, want only %v", seen, want)
+			}
+			for look := range spare.seen() {
+				if look.mode&^want.mode != 0 {
+					t.Errorf("before it had its name it was open to others: %o", look.mode)
+				}
 			}
 			if mask := syscall.Umask(c.umask); mask != c.umask {
 				t.Errorf("umask is %04o now, was %04o", mask, c.umask)

@@ -162,6 +162,35 @@ func TestLockDoesNotLeak(t *testing.T) {
 	_ = h.stdin.Close() // ends the child
 }
 
+// D5: in the moment between taking the lock and signing it the file names one
+// that was killed; that one is not the culprit.
+func TestHolderSignsLate(t *testing.T) {
+	path := socketPath(t)
+	dead := startHelper(t, nil, "hold", path)
+	dead.line(t)
+	dead.kill()
+	holder, err := os.OpenFile(path+".lock", os.O_RDWR, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer holder.Close()
+	if err := unix.Flock(int(holder.Fd()), unix.LOCK_EX); err != nil {
+		t.Fatal(err)
+	}
+	listened := make(chan error, 1)
+	go func() {
+		_, err := spawnsock.Listen(path, spawnsock.Options{})
+		listened <- err
+	}()
+	time.AfterFunc(20*time.Millisecond, func() {
+		_ = holder.Truncate(0)
+		_, _ = holder.WriteAt([]byte(fmt.Sprintln(os.Getpid())), 0)
+	})
+	if err := receive(t, "Listen", listened); !isInUse(err, os.Getpid()) {
+		t.Errorf("error %v, want pid %d", err, os.Getpid())
+	}
+}
+
 // D5: of many that start at the same instant one listens, and the others learn
 // who. Rounds follow each other closely, so that locks are released and lock
 // files removed while others are about to take them.

@@ -149,7 +149,7 @@ func TestQueueMoves(t *testing.T) {
 		fd, waited, err := dial.Connect(path, patience, false)
 		connected <- result{fd, waited, err}
 	}()
-	untilWaiting(t, 1)
+	untilWaiting(t, os.Getpid(), 1)
 	c, err := l.AcceptUnix()
 	if err != nil {
 		t.Fatal(err)
@@ -166,34 +166,28 @@ func TestQueueMoves(t *testing.T) {
 	}
 }
 
-// untilWaiting waits until n threads of this process sleep in connect(2).
-func untilWaiting(t *testing.T, n int) {
+// untilWaiting waits until n threads of the process sleep in connect(2).
+func untilWaiting(t *testing.T, pid, n int) {
 	t.Helper()
-	for deadline := time.Now().Add(patience); ; time.Sleep(time.Millisecond) {
-		if len(connecting(t)) >= n {
-			return
-		}
+	for deadline := time.Now().Add(patience); connecting(t, pid) < n; time.Sleep(time.Millisecond) {
 		if time.Now().After(deadline) {
 			t.Fatalf("not %d threads wait in connect", n)
 		}
 	}
 }
 
-// connecting returns the threads that are inside connect(2).
-func connecting(t *testing.T) (threads []int) {
+// connecting counts the threads that are inside connect(2).
+func connecting(t *testing.T, pid int) (threads int) {
 	t.Helper()
-	files, err := filepath.Glob("/proc/self/task/*/syscall")
+	files, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/syscall", pid))
 	if err != nil {
 		t.Fatal(err)
 	}
 	for _, name := range files {
 		text, _ := os.ReadFile(name) // the thread may be gone
-		var nr, tid int
-		if _, err := fmt.Sscan(string(text), &nr); err != nil || nr != unix.SYS_CONNECT {
-			continue
-		}
-		if _, err := fmt.Sscanf(name, "/proc/self/task/%d", &tid); err == nil {
-			threads = append(threads, tid)
+		var nr int
+		if _, err := fmt.Sscan(string(text), &nr); err == nil && nr == unix.SYS_CONNECT {
+			threads++
 		}
 	}
 	return threads
@@ -242,52 +236,85 @@ func TestSignals(t *testing.T) {
 	}
 }
 
-// A client that is killed while it waits takes nobody's turn with it for long:
-// the kernel may wake just the one that dies.
+// A client that is killed while it waits takes its neighbour's turn with it: the
+// kernel wakes one for each that is accepted, and that was the one killed. The
+// neighbour must not sleep on beside a queue with room. Here the victim shares a
+// processor with us and gets it only when we have nothing to do, so that it is
+// killed between its wake-up and its next step.
 func TestNeighbourKilled(t *testing.T) {
-	path := socketPath(t)
-	l := listen(t, path, 1)
-	for range 10 {
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	for range 3 {
+		path := socketPath(t)
+		l := listen(t, path, 1)
 		mustConnect(t, path)
 		mustConnect(t, path)
-		victims := make([]*exec.Cmd, 3)
-		for i := range victims {
-			victims[i] = exec.Command("/proc/self/exe", "-test.run=^$", "-connect", path)
-			if err := victims[i].Start(); err != nil {
-				t.Fatal(err)
-			}
+		victim := exec.Command("/proc/self/exe", "-test.run=^$", "-connect", path)
+		if err := victim.Start(); err != nil {
+			t.Fatal(err)
 		}
+		defer func() { _ = victim.Process.Kill() }()
+		pid := victim.Process.Pid
+		untilWaiting(t, pid, 1)
 		done := make(chan error)
 		go func() {
-			fd, _, err := dial.Connect(path, patience, false)
+			fd, waited, err := dial.Connect(path, patience, false)
 			if err == nil {
+				t.Logf("the neighbour waited %v", waited)
 				_ = unix.Close(fd)
 			}
 			done <- err
 		}()
-		untilWaiting(t, 1)
-		for _, v := range victims {
-			_ = v.Process.Kill()
+		untilWaiting(t, os.Getpid(), 1)
+		shareProcessor(t, pid)
+		c, err := l.AcceptUnix()
+		_ = victim.Process.Kill()
+		if err != nil {
+			t.Fatal(err)
 		}
-		for range 2 {
-			c, err := l.AcceptUnix()
-			if err != nil {
-				t.Fatal(err)
+		_ = c.Close()
+		_ = victim.Wait()
+		if d, err := l.Queue(); err != nil || d.Now > 1 {
+			t.Logf("the victim was quicker: %+v, %v", d, err)
+			if c, err := l.AcceptUnix(); err == nil {
+				_ = c.Close()
 			}
-			_ = c.Close()
-		}
-		for _, v := range victims {
-			_ = v.Wait()
 		}
 		if err := <-done; err != nil {
 			t.Fatal(err)
 		}
-		for d, err := l.Queue(); d.Now > 0; d, err = l.Queue() {
-			c, aerr := l.AcceptUnix()
-			if err := errors.Join(err, aerr); err != nil {
-				t.Fatal(err)
-			}
-			_ = c.Close()
+	}
+}
+
+// shareProcessor moves us and the process to one processor, where the process
+// runs only when nobody else wants to.
+func shareProcessor(t *testing.T, pid int) {
+	t.Helper()
+	var all, one unix.CPUSet
+	if err := unix.SchedGetaffinity(0, &all); err != nil {
+		t.Fatal(err)
+	}
+	for cpu := range 1024 {
+		if all.IsSet(cpu) {
+			one.Set(cpu)
+			break
+		}
+	}
+	t.Cleanup(func() { _ = unix.SchedSetaffinity(0, &all) })
+	if err := unix.SchedSetaffinity(0, &one); err != nil {
+		t.Fatal(err)
+	}
+	tasks, err := os.ReadDir(fmt.Sprintf("/proc/%d/task", pid))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, task := range tasks {
+		tid, _ := strconv.Atoi(task.Name())
+		const schedIdle = 5
+		attr := unix.SchedAttr{Size: unix.SizeofSchedAttr, Policy: schedIdle}
+		err := errors.Join(unix.SchedSetaffinity(tid, &one), unix.SchedSetAttr(tid, &attr, 0))
+		if err != nil && !errors.Is(err, unix.ESRCH) {
+			t.Fatal(err)
 		}
 	}
 }
@@ -321,7 +348,7 @@ func TestQueueCloses(t *testing.T) {
 		_, _, err := dial.Connect(path, patience, false)
 		done <- err
 	}()
-	untilWaiting(t, 1)
+	untilWaiting(t, os.Getpid(), 1)
 	_ = l.Close()
 	if err := <-done; !errors.Is(err, unix.ENOENT) && !errors.Is(err, unix.ECONNREFUSED) {
 		t.Errorf("error %v", err)
