@@ -19,10 +19,10 @@ func (d *Daemon) acquire(uid uint32) error {
 		return stoppingRefusal()
 	}
 	if limit := d.config.MaxShells; limit > 0 && d.places >= limit {
-		return refuse("max-shells", "start: "+strconv.Itoa(limit)+" shells are running, the limit in total", "the daemon's --max-shells sets it")
+		return refuse("max-shells", "start: limit of "+strconv.Itoa(limit)+" in total reached", "'shellspawn list' shows what runs; --max-shells of the daemon sets the limit")
 	}
 	if limit := d.config.MaxShellsPerUser; limit > 0 && d.perUser[uid] >= limit {
-		return refuse("max-shells-per-user", "start: "+strconv.Itoa(limit)+" shells are running, the limit per user", "the daemon's --max-shells-per-user sets it")
+		return refuse("max-shells-per-user", "start: limit of "+strconv.Itoa(limit)+" per user reached", "'shellspawn list' shows what runs; --max-shells-per-user of the daemon sets the limit")
 	}
 	d.places++
 	d.perUser[uid]++

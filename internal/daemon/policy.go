@@ -129,5 +129,13 @@ func (p *policy) admit(cn *conn) error {
 			return refuse("policy", "groups of uid "+uid+": "+err.Error(), "")
 		}
 	}
-	return refuse("policy", "uid "+uid+": not allowed to use this daemon", "")
+	return refuse("policy", "uid "+uid+": not allowed to use this daemon", p.hint())
+}
+
+// hint says how somebody who is not served could be.
+func (p *policy) hint() string {
+	if p.daemon.euid == 0 {
+		return "it serves root and whom its --allow-user and --allow-group name"
+	}
+	return "it serves root and the user that runs it; run one of your own with 'shellspawn serve --background'"
 }
