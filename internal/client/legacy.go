@@ -1,6 +1,7 @@
 package client
 
 import (
+	"errors"
 	"strconv"
 	"strings"
 	"time"
@@ -33,13 +34,15 @@ func (d oldDialect) request() *failure {
 		// A write of its own: the descriptors belong to the bytes of GO.
 		w.err = wire.Send(d.conn.fd, wire.AppendLegacyGo(nil), fds...)
 	}
-	if w.err == unix.EAGAIN {
+	switch {
+	case w.err == nil:
+		return nil
+	case w.err == unix.EAGAIN:
 		return fail("send request: ", d.conn.path, ": the daemon does not read")
-	}
-	if w.err != nil {
+	case errors.Is(w.err, wire.ErrTooLarge):
 		return unsendable(w.err)
 	}
-	return nil
+	return fail("send request: ", d.conn.path, ": ", lostCause(w.err))
 }
 
 // makePty makes the pty and puts its subsidiary in the place of each descriptor

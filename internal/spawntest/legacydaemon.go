@@ -38,6 +38,9 @@ type LegacyMessage struct {
 	Payload string
 }
 
+// String is the command's number and its payload, for messages of a test.
+func (m LegacyMessage) String() string { return fmt.Sprintf("%d %q", m.Command, m.Payload) }
+
 // LegacyConn is one connection to a LegacyDaemon.
 type LegacyConn struct {
 	Request []LegacyMessage // up to and with GO
@@ -237,7 +240,7 @@ func (c *LegacyConn) Start() (*exec.Cmd, error) {
 	if err := cmd.Start(); err != nil {
 		return nil, err
 	}
-	c.closeFiles()
+	c.CloseFiles()
 	return cmd, nil
 }
 
@@ -298,11 +301,12 @@ func (c *LegacyConn) end(status int) error {
 // Close closes the connection and the client's files. It may be called more
 // than once.
 func (c *LegacyConn) Close() {
-	c.closeFiles()
+	c.CloseFiles()
 	_ = c.conn.Close() // the client may have closed it
 }
 
-func (c *LegacyConn) closeFiles() {
+// CloseFiles closes the client's files, as a daemon does whose shell has them.
+func (c *LegacyConn) CloseFiles() {
 	for _, f := range c.Files {
 		_ = f.Close() // whoever needs them has their own
 	}
