@@ -271,7 +271,7 @@ func TestStdio(t *testing.T) { // C1, E3
 	for fd := range files {
 		files[fd], _ = os.Readlink(fmt.Sprintf("/proc/self/fd/%d", fd))
 	}
-	s = ptyexec.Spec{Program: "/bin/cat", Stdio: &[3]int{2, 0, 1}, Terminal: &ptyexec.Terminal{}}
+	s = ptyexec.Spec{Program: "sleep", Args: []string{"sleep", "100"}, Stdio: &[3]int{2, 0, 1}, Terminal: &ptyexec.Terminal{}}
 	p = start(t, s)
 	defer func() { _ = p.Kill() }()
 	for fd, source := range *s.Stdio {
