@@ -161,6 +161,37 @@ func oneEach(t *testing.T, a int, request []byte, n int) {
 	rawSend(t, a, request[n:], nil)
 }
 
+// A receiver that may have no more descriptors is told so: it is not the
+// sender's fault. D3
+func TestNoDescriptorLeft(t *testing.T) {
+	a, b := pair(t)
+	rawSend(t, a, []byte("x"), unix.UnixRights(files(t, 3)...))
+	before := openFiles(t)
+	var limit unix.Rlimit
+	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &limit); err != nil {
+		t.Fatal(err)
+	}
+	next, err := unix.FcntlInt(uintptr(b), unix.F_DUPFD_CLOEXEC, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_ = unix.Close(next) // the lowest number that is free, and now the limit
+	if err := unix.Setrlimit(unix.RLIMIT_NOFILE, &unix.Rlimit{Cur: uint64(next), Max: limit.Max}); err != nil {
+		t.Fatal(err)
+	}
+	_, fds, err := wire.RecvNow(b, make([]byte, 1))
+	if err := unix.Setrlimit(unix.RLIMIT_NOFILE, &limit); err != nil {
+		t.Fatal(err)
+	}
+	wire.CloseAll(fds)
+	if err != unix.EMFILE {
+		t.Errorf("%d descriptors, %v; want EMFILE", len(fds), err)
+	}
+	if after := openFiles(t); after != before {
+		t.Errorf("%d descriptors before, %d after", before, after)
+	}
+}
+
 // withCredentials sends SCM_CREDENTIALS, which arrive where they are asked for.
 func withCredentials(t *testing.T, a, b int, request []byte) {
 	if err := unix.SetsockoptInt(b, unix.SOL_SOCKET, unix.SO_PASSCRED, 1); err != nil {

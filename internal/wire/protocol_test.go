@@ -222,7 +222,7 @@ func TestDocsLegacyCommands(t *testing.T) {
 // The keys of replies are those of the types that make them.
 func TestDocsReplies(t *testing.T) {
 	text := strings.Join(strings.Fields(chapter(t, "## 7. Control commands")), " ")
-	for _, v := range []any{wire.Status{}, []wire.Row{}, []wire.Killed{}, wire.Backlog{}, wire.Stopping{}, wire.Queue{}, wire.Shells{}} {
+	for _, v := range []any{wire.Status{}, []wire.Row{}, []wire.Killed{}, wire.Backlog{}, wire.Limits{}, wire.Stopping{}, wire.Queue{}, wire.Shells{}} {
 		kind := reflect.TypeOf(v)
 		if kind.Kind() == reflect.Slice {
 			kind = kind.Elem()

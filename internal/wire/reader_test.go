@@ -278,5 +278,11 @@ func TestOpeningDialect(t *testing.T) {
 		if _, legacy, err := r.Opening(); err != nil || !legacy || r.Buffered() != 4 {
 			t.Errorf("first command %#x: legacy %v, %v, %d bytes left", first, legacy, err, r.Buffered())
 		}
+		if wire.OpensModern([2]byte(b)) {
+			t.Errorf("first command %#x opens the new dialect", first)
+		}
+	}
+	if !wire.OpensModern([2]byte{0, 1}) {
+		t.Error("the greeting does not open the new dialect")
 	}
 }
