@@ -105,6 +105,7 @@ func (d *Daemon) start() {
 		d.t.Fatalf("start the daemon: %v", err)
 	}
 	d.PID = d.cmd.Process.Pid
+	keep(d.t, d.PID)
 	go func() {
 		_ = d.cmd.Wait() // judged by finish, from ProcessState
 		close(d.ended)

@@ -38,6 +38,7 @@ import (
 //	spawntest-subreaper      runs its arguments as child subreaper
 //	spawntest-pid1           mounts its own /proc, then runs its arguments
 //	spawntest-jobs           the job shell, see Jobs
+//	spawntest-keeper         stops daemons that a test could not, see keeper
 var helpers = map[string]func(args []string) int{
 	"spawntest-rawecho":   rawEcho,
 	"spawntest-rawsink":   rawSink,

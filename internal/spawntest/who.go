@@ -67,7 +67,7 @@ func (who Who) As(cmd *exec.Cmd) *exec.Cmd {
 // Its path is short enough for a socket, and it is gone after the test.
 func (who Who) TempDir(t testing.TB) string {
 	t.Helper()
-	dir, err := os.MkdirTemp("", "ss")
+	dir, err := os.MkdirTemp(programDir(t), "ss")
 	if err != nil {
 		t.Fatal(err)
 	}
