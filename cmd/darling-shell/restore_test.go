@@ -3,6 +3,7 @@ package main_test
 import (
 	"bytes"
 	"os"
+	"path/filepath"
 	"strconv"
 	"strings"
 	"syscall"
@@ -189,20 +190,31 @@ func TestA9Suspend(t *testing.T) {
 	}
 }
 
-// A9: on a pty SIGTSTP and SIGCONT are forwarded too.
+// A9: on a pty SIGTSTP and SIGCONT are forwarded too. The program reports to a
+// file, since nobody copies its output while the client is stopped; and SIGCONT
+// must wait until the other has been seen, or the kernel would discard that.
 func TestA9Forwarded(t *testing.T) {
 	d := spawntest.StartDaemon(t)
+	file := filepath.Join(d.Dir, "seen")
+	seen := func(line string) {
+		t.Helper()
+		spawntest.Eventually(t, line, func() bool {
+			text, _ := os.ReadFile(file)
+			return bytes.Contains(text, []byte(line))
+		})
+	}
 	term, jobs, before := underJobs(t, d)
-	client := jobs.Run(spawntest.ClientPath(t), spawntest.Helper(t, "spawntest-signals"), "p")
-	term.Expect("p ready")
+	client := jobs.Run(spawntest.ClientPath(t), spawntest.Helper(t, "spawntest-signals"), "p", "0", file)
+	seen("p ready")
+	isRaw(t, term)
 	if err := syscall.Kill(client, unix.SIGTSTP); err != nil {
 		t.Fatal(err)
 	}
 	jobs.Expect("stopped")
 	restored(t, term, before)
+	seen("p SIGTSTP")
 	jobs.Foreground()
-	term.Expect("p SIGTSTP")
-	term.Expect("p SIGCONT")
+	seen("p SIGCONT")
 	term.Send("exit 7\r")
 	if code := jobs.Exited(); code != 7 {
 		t.Errorf("status %d, want 7", code)
