@@ -157,8 +157,11 @@ func (c *call) apply(f flag, name, value string, given bool, rest []string) ([]s
 		}
 		value, rest = rest[0], rest[1:]
 	}
+	if value != "" {
+		name += " "
+	}
 	if err := f.set(c, value); err != nil {
-		return nil, errors.New("flag " + name + " " + value + ": " + err.Error())
+		return nil, errors.New("flag " + name + value + ": " + err.Error())
 	}
 	return rest, nil
 }

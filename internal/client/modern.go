@@ -45,17 +45,23 @@ func (m modern) started() *failure {
 		return f
 	}
 	kind, payload, err := m.reader.Message()
-	if err != nil {
-		return fail("connect ", m.conn.path, ": ", lostCause(err), " without an answer").
-			withHint("a daemon of the old dialect needs --legacy")
-	}
-	switch kind {
-	case wire.KindStarted:
+	switch {
+	case errors.Is(err, wire.ErrTooLarge), errors.Is(err, wire.ErrProtocol):
+		return m.strange(err.Error())
+	case err != nil:
+		return m.strange(lostCause(err) + " without an answer")
+	case kind == wire.KindStarted:
 		return m.accept(payload)
-	case wire.KindError:
+	case kind == wire.KindError:
 		return refusal(payload)
 	}
-	return fail("connect ", m.conn.path, ": protocol error: unexpected message ", strconv.Itoa(int(kind)))
+	return m.strange("protocol error: unexpected message " + strconv.Itoa(int(kind)))
+}
+
+// strange is an answer that no daemon of ours gives to a client of its version.
+func (m modern) strange(cause string) *failure {
+	return fail("connect ", m.conn.path, ": ", cause).
+		withHint("is it a shellspawn daemon that listens there? one of the old dialect needs --legacy")
 }
 
 // accept takes over what the program was started with.
@@ -71,7 +77,7 @@ func (m modern) accept(payload []byte) *failure {
 	}
 	if err != nil {
 		wire.CloseAll(fds)
-		return fail("connect ", m.conn.path, ": ", err.Error())
+		return m.strange(err.Error())
 	}
 	if m.streams.pty {
 		m.master.FD = fds[0]
@@ -97,7 +103,7 @@ func (m modern) awaitAnswer() *failure {
 			m.report.notice("connected, waiting up to ", m.options.ConnectTimeout.String(), " for an answer from the daemon at ", m.conn.path)
 		case n == 0:
 			return fail("connect ", m.conn.path, ": connected but no answer within ", m.options.ConnectTimeout.String()).
-				withHint("the daemon may hang; its log and 'shellspawn status' tell more")
+				withHint("the daemon may hang; its log tells more")
 		default:
 			return nil
 		}

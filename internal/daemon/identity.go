@@ -29,7 +29,7 @@ func (cn *conn) identity(name string) (identity, error) {
 	if d.euid != 0 {
 		u := d.userOf(d.euid)
 		if name != "" && !names(name, u) {
-			return identity{}, refuse("user", "user "+strconv.Quote(name)+": this daemon is not run by root and serves "+u.Name+" only", "")
+			return identity{}, refuse("user", "user "+strconv.Quote(name)+": this daemon is not run by root and serves user "+strconv.Quote(u.Name)+" only", "")
 		}
 		return identity{user: u}, nil
 	}
