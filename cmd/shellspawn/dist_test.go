@@ -67,16 +67,16 @@ func TestCompletionSyntax(t *testing.T) {
 // the words that follow, one proposal a line.
 const (
 	completeBash = `
-source ../../dist/completions/shellspawn.bash
-source ../../dist/completions/darling-shell.bash
+source $DIST/completions/shellspawn.bash
+source $DIST/completions/darling-shell.bash
 compopt() { :; }
 COMP_WORDS=("$@") COMP_CWORD=$(($# - 1))
 if [[ $1 == shellspawn ]]; then _shellspawn; else _darling_shell; fi
 [[ ${#COMPREPLY[@]} == 0 ]] || printf '%s\n' "${COMPREPLY[@]}"
 `
 	completeFish = `
-source ../../dist/completions/shellspawn.fish
-source ../../dist/completions/darling-shell.fish
+source $DIST/completions/shellspawn.fish
+source $DIST/completions/darling-shell.fish
 set line (string join -- ' ' $argv)
 complete -C"$line" | string replace -r '\t.*' ''
 true
@@ -96,7 +96,11 @@ func TestCompletion(t *testing.T) {
 	if err := os.WriteFile(filepath.Join(bin, "shellspawn"), []byte(list), 0o755); err != nil {
 		t.Fatal(err)
 	}
-	env := []string{"PATH=" + bin + ":" + os.Getenv("PATH"), "HOME=" + bin, "XDG_CONFIG_HOME=" + bin, "LC_ALL=C"}
+	dist, err := filepath.Abs("../../dist")
+	if err != nil {
+		t.Fatal(err)
+	}
+	env := []string{"DIST=" + dist, "PATH=" + bin + ":" + os.Getenv("PATH"), "HOME=" + bin, "XDG_CONFIG_HOME=" + bin, "LC_ALL=C"}
 	for _, tc := range []struct {
 		name string
 		line []string
@@ -121,7 +125,7 @@ func TestCompletion(t *testing.T) {
 			"fish": append([]string{"-c", completeFish}, tc.line...),
 		} {
 			t.Run(tc.name+" in "+shell, func(t *testing.T) {
-				got := strings.Fields(outputOf(t, "", env, shell, script...))
+				got := strings.Fields(outputOf(t, bin, env, shell, script...)) // where no files are offered
 				slices.Sort(got)
 				if !slices.Equal(got, tc.want) {
 					t.Errorf("%q: got %q, want %q", tc.line, got, tc.want)
