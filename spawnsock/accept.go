@@ -3,7 +3,6 @@
 package spawnsock
 
 import (
-	"cmp"
 	"errors"
 	"net"
 	"time"
@@ -101,65 +100,6 @@ func (s *Server) rest(freed uint64, pause time.Duration) {
 	case <-t.C:
 	case <-wake:
 	}
-}
-
-// waitRoom waits until there are fewer silent connections than the cap.
-func (s *Server) waitRoom() error {
-	for {
-		wake, patience, err := s.room()
-		if wake == nil {
-			return err
-		}
-		select {
-		case <-wake:
-		case <-patience:
-		}
-	}
-}
-
-// room says whether there is room for another silent connection, and makes it
-// if the oldest one has had its time. If there is none, wake is not nil and
-// closed when there may be; patience fires when the oldest one's time is over.
-func (s *Server) room() (wake <-chan struct{}, patience <-chan time.Time, err error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.stopping {
-		return nil, nil, ErrServerClosed
-	}
-	limit := cmp.Or(s.MaxPending, DefaultMaxPending)
-	if limit < 0 || s.silent.Len() < limit {
-		return nil, nil, nil
-	}
-	grace := cmp.Or(s.PendingGrace, DefaultPendingGrace)
-	if grace < 0 {
-		return s.wakeLocked(), nil, nil
-	}
-	oldest := s.silent.Front().Value.(silentConn)
-	left := grace - time.Since(oldest.since)
-	if unread(oldest.conn) {
-		left = max(left, firstHoldOff) // it spoke; its handler is late
-	}
-	if left > 0 {
-		return s.wakeLocked(), time.After(left), nil
-	}
-	s.heardLocked(oldest.conn)
-	s.dropped++
-	_ = oldest.conn.Close() // wakes its handler
-	return nil, nil, nil
-}
-
-// unread says whether the peer has sent something that nobody has read yet.
-func unread(c *net.UnixConn) bool {
-	raw, err := c.SyscallConn()
-	if err != nil {
-		return false
-	}
-	n := 0
-	err = control(raw, func(fd int) (err error) {
-		n, err = unix.IoctlGetInt(fd, unix.SIOCINQ)
-		return err
-	})
-	return err == nil && n > 0
 }
 
 // given returns how often something was given back so far. The count is taken

@@ -228,11 +228,13 @@ func TestNoDescriptorsNoClients(t *testing.T) {
 	path := socketPath(t)
 	h := startHelper(t, nil, "lowfd", path)
 	h.line(t)
+	sleeping := func() bool { return asleep(t, h.cmd.Process.Pid) }
+	eventually(t, "the helper sleeps", sleeping)
 	fmt.Fprintln(h.stdin, 1)
 	h.line(t)
 	for range 5 {
 		c := client(t, path) // takes the only descriptor
-		eventually(t, "the helper sleeps", func() bool { return asleep(t, h.cmd.Process.Pid) })
+		eventually(t, "the helper sleeps", sleeping)
 		if _, err := c.Write([]byte("x")); err != nil {
 			t.Fatal(err)
 		}
@@ -250,7 +252,7 @@ func TestNoDescriptorsNoClients(t *testing.T) {
 func asleep(t *testing.T, pid int) bool {
 	t.Helper()
 	first := switches(t, pid)
-	time.Sleep(2 * time.Millisecond)
+	time.Sleep(50 * time.Millisecond) // longer than the runtime's own watch sleeps when there is work
 	return first != "" && first == switches(t, pid)
 }
 

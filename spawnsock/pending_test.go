@@ -114,7 +114,7 @@ func TestLateHandler(t *testing.T) {
 		<-goOn
 		answer(ctx, c)
 	}
-	srv.MaxPending, srv.PendingGrace = 2, time.Millisecond
+	srv.MaxPending, srv.PendingGrace = 2, 300*time.Millisecond
 	path := socketPath(t)
 	l := listen(t, path, spawnsock.Options{})
 	var clients []*net.UnixConn
@@ -128,7 +128,7 @@ func TestLateHandler(t *testing.T) {
 	go func() { _ = srv.Serve(l) }()
 	defer srv.Close()
 	eventually(t, "the cap is reached", func() bool { return queue(t, l).Now == 3 })
-	time.AfterFunc(50*time.Millisecond, func() { close(goOn) }) // many times the grace
+	time.AfterFunc(time.Second, func() { close(goOn) }) // several times the grace
 	for _, c := range clients {
 		got := make([]byte, 6)
 		if _, err := c.Read(got); err != nil || string(got) != "hello\n" {

@@ -37,8 +37,8 @@ type Server struct {
 	// negative number no cap.
 	MaxPending int
 
-	// PendingGrace is how long a connection may be silent while others wait at
-	// the cap: the oldest that is past it is closed to make room, so that
+	// PendingGrace is how long a connection may be silent at the cap: the
+	// oldest one that is past it is closed to make room for the next, so that
 	// silent clients cannot keep everybody out. Below the cap it has no effect;
 	// a deadline for the request is the handler's business. Zero means
 	// DefaultPendingGrace; a negative time lets nobody go.
@@ -63,11 +63,6 @@ type Server struct {
 	stopping  bool
 	freed     uint64        // how often something was given back
 	wake      chan struct{} // closed at the next of these; nil if nobody waits
-}
-
-type silentConn struct {
-	conn  *net.UnixConn
-	since time.Time
 }
 
 // Stats is what a Server has done so far and is doing.
@@ -208,18 +203,6 @@ func (s *Server) Asked(c *net.UnixConn) {
 	if s.heardLocked(c) {
 		s.giveLocked()
 	}
-}
-
-// heardLocked takes c out of the silent connections, and says whether it was
-// one.
-func (s *Server) heardLocked(c *net.UnixConn) bool {
-	place := s.conns[c]
-	if place == nil {
-		return false
-	}
-	s.silent.Remove(place)
-	s.conns[c] = nil
-	return true
 }
 
 // Nudge makes a server that holds off for lack of descriptors or memory try
