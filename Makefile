@@ -40,7 +40,7 @@ race:
 ordinary:
 	@sh testdata/ordinary.sh $(GO)
 
-check:
+check: build
 	@test -z "$$(gofmt -l .)" || { gofmt -l .; echo 'gofmt: the files above are not formatted' >&2; exit 1; }
 	$(GO) vet ./...
 	GOARCH=arm64 $(GO) vet ./ptyexec/... ./spawnsock/...

@@ -26,7 +26,7 @@ var allowed = map[string][]string{
 	"internal/systemd":            {},
 	"internal/userdb":             {},
 	"internal/spawntest":          {"internal/wire", "ptyexec", "spawnsock", "spawnsock/dial"},
-	"internal/bench":              {"internal/spawntest", "internal/wire", "spawnsock/dial"},
+	"internal/bench":              {"internal/spawntest", "internal/tty", "internal/wire", "spawnsock/dial"},
 }
 
 // onlyIn lists outside packages that have one place.
