@@ -60,7 +60,7 @@ func TestExitStatusFromSiginfo(t *testing.T) {
 // after what needs our rights and before what the user's rights decide.
 func TestOrder(t *testing.T) { // E1
 	s := Spec{Program: "x", Dir: "/", Umask: new(0), Credential: &Credential{UID: 1}, Terminal: &Terminal{}}
-	p := newPlan(&s, &descriptors{stdio: [3]int{7, 7, 7}, terminal: 7})
+	p := newPlan(&s, &descriptors{stdio: [3]int{7, 7, 7}, terminal: 7}, &loan{conduit: &conduit{rx: 5}})
 	var got []uintptr
 	for _, st := range p.steps {
 		if st.nr != unix.SYS_RT_SIGACTION && st.nr != unix.SYS_PRLIMIT64 {
@@ -71,11 +71,12 @@ func TestOrder(t *testing.T) { // E1
 		}
 	}
 	want := []uintptr{
-		unix.SYS_SETSID, unix.SYS_UMASK,
+		unix.SYS_SETSID,
+		unix.SYS_CLOSE_RANGE, unix.SYS_CLOSE_RANGE, unix.SYS_CLOSE_RANGE, unix.SYS_RECVMSG,
+		unix.SYS_UMASK,
 		unix.SYS_KEYCTL, unix.SYS_SETGROUPS, unix.SYS_SETRESGID, unix.SYS_SETRESUID,
-		unix.SYS_CAPSET, unix.SYS_CHDIR,
-		unix.SYS_DUP3, unix.SYS_DUP3, unix.SYS_DUP3, unix.SYS_IOCTL,
-		unix.SYS_CLOSE_RANGE, unix.SYS_RT_SIGPROCMASK,
+		unix.SYS_CAPSET, unix.SYS_IOCTL, unix.SYS_CLOSE_RANGE, unix.SYS_CHDIR,
+		unix.SYS_RT_SIGPROCMASK,
 		unix.SYS_EXECVE, unix.SYS_EXECVE, unix.SYS_EXECVE,
 	}
 	got = slices.DeleteFunc(got, func(nr uintptr) bool {
@@ -151,7 +152,7 @@ func TestStringsStay(t *testing.T) {
 		Program: "program", Dir: "/dir", Fallback: []string{strings.Repeat("f", 5000), "g"},
 		Args: []string{"argument"}, Env: []string{"PATH=" + strings.Repeat("/some/directory:", 1000), "A=b"},
 	}
-	p := newPlan(&s, &descriptors{})
+	p := newPlan(&s, &descriptors{terminal: -1}, &loan{conduit: &conduit{rx: 5}})
 	addresses := slices.Clone(p.pointers)
 	for _, st := range p.steps {
 		if st.nr == unix.SYS_EXECVE || st.nr == unix.SYS_CHDIR {

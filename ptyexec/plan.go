@@ -13,6 +13,7 @@ import (
 // address. It is always on the heap, because it gets registered in family.
 type plan struct {
 	call
+	receipt
 	child *child
 
 	steps    []step
@@ -61,28 +62,28 @@ var (
 // newPlan writes down the child's system calls. The order matters:
 //
 //   - setsid first: only a session leader can take a controlling terminal.
+//   - The descriptors next: before the child has left our table it must touch none,
+//     and before it does what may take long it must hold none of others'. See conduit.go.
 //   - What needs the rights of this process comes before those are given up:
 //     the score for the OOM killer, the limit.
 //   - setgroups, setgid, setuid: after setuid the other two would be refused,
 //     and a setgid before setgroups would leave the old groups in between. Capabilities
 //     go after setuid, as the three need them; a keyring comes before it, as each user may
 //     have a few hundred keys only.
-//   - chdir after that, so that the new user's rights decide.
-//   - dup3 overwrites 0, 1, 2. Its sources are all 3 or above, so none is
-//     lost, and it comes late because the OOM step borrows descriptor 0.
 //   - TIOCSCTTY with argument 0, which never steals a terminal from another session.
-//   - close_range once no other descriptor is needed; it marks what exec shall
-//     close, and catches what other code in this process opened without O_CLOEXEC.
+//   - close_range for the conduit, and a terminal that is none of 0, 1, 2.
+//   - chdir after the identity, so that the new user's rights decide.
 //   - The signal mask last: from here on a signal may kill the child, and may not
 //     before, as the rest of the list would be left undone.
 //   - exec, once for each candidate.
-func newPlan(s *Spec, d *descriptors) *plan {
+func newPlan(s *Spec, d *descriptors, l *loan) *plan {
 	p := &plan{child: &child{pidfd: -1}}
 	p.prepare()
 	p.steps = make([]step, 0, 32)
 	p.text = make([]byte, 0, textSize(s))
 
 	p.add(require, unix.SYS_SETSID)
+	p.addDescriptors(d, l)
 	p.addInherited()
 	if s.Umask != nil {
 		p.add(require, unix.SYS_UMASK, uintptr(*s.Umask))
@@ -90,17 +91,14 @@ func newPlan(s *Spec, d *descriptors) *plan {
 	if s.Credential != nil {
 		p.addCredential(s.Credential)
 	}
-	p.addChdir(s)
-	for fd, source := range d.stdio {
-		p.add(require, unix.SYS_DUP3, uintptr(source), uintptr(fd), 0)
-	}
 	switch {
 	case s.Terminal != nil:
-		p.add(require, unix.SYS_IOCTL, uintptr(d.terminal), unix.TIOCSCTTY, 0)
+		p.add(require, unix.SYS_IOCTL, uintptr(d.terminalInChild()), unix.TIOCSCTTY, 0)
 	case s.AdoptTerminal:
 		p.add(ignore, unix.SYS_IOCTL, 0, unix.TIOCSCTTY, 0)
 	}
-	p.add(require, unix.SYS_CLOSE_RANGE, 3, uintptr(^uint32(0)), unix.CLOSE_RANGE_CLOEXEC)
+	p.add(require, unix.SYS_CLOSE_RANGE, 3, uintptr(^uint32(0)), 0)
+	p.addChdir(s)
 	p.add(require, unix.SYS_RT_SIGPROCMASK, unix.SIG_SETMASK, addr(&noSignals), 0, 8)
 	p.addExec(s)
 
@@ -128,15 +126,25 @@ func (p *plan) addInherited() {
 		p.noFile = limit
 		p.add(require, unix.SYS_PRLIMIT64, 0, unix.RLIMIT_NOFILE, addr(&p.noFile), 0)
 	}
+}
+
+// addDescriptors leaves our table of descriptors for one that holds what the program
+// is to have. It is empty but for the conduit when the OOM score is set, and when
+// the message is received, so the numbers that the kernel gives out are known.
+func (p *plan) addDescriptors(d *descriptors, l *loan) {
+	rx, last := uintptr(l.conduit.rx), uintptr(^uint32(0))
+	p.add(require, unix.SYS_CLOSE_RANGE, uintptr(l.end), last, unix.CLOSE_RANGE_UNSHARE)
+	p.add(require, unix.SYS_CLOSE_RANGE, 0, rx-1, 0)
+	p.add(require, unix.SYS_CLOSE_RANGE, rx+1, last, 0)
 	if oomScored() {
-		// The steps' arguments are fixed, so the descriptor that open returns
-		// must be known: 0 is the lowest once it is closed. All of it may fail, as
-		// lowering a score takes CAP_SYS_RESOURCE.
+		// All of it may fail, as lowering a score takes CAP_SYS_RESOURCE.
 		at := unix.AT_FDCWD
-		p.add(ignore, unix.SYS_CLOSE, 0)
 		p.add(ignore, unix.SYS_OPENAT, uintptr(at), addr(&oomPath), unix.O_WRONLY|unix.O_CLOEXEC)
 		p.add(ignore, unix.SYS_WRITE, 0, addr(&oomNeutral), uintptr(len(oomNeutral)))
+		p.add(ignore, unix.SYS_CLOSE, 0)
 	}
+	p.prepareReceipt(len(d.forChild()))
+	p.add(require, unix.SYS_RECVMSG, rx, addr(&p.message), 0)
 }
 
 // addCredential changes the identity. That the child shares the memory of this

@@ -80,7 +80,7 @@ func openPeer(ptm int) (int, error) {
 
 // aboveStdio returns fd, or a duplicate of it that is 3 or above, and then closes
 // fd. In a process that runs with some of 0 to 2 closed a new descriptor may
-// take their place, where the child would overwrite it.
+// take their place, and what is printed would go there.
 func aboveStdio(fd int) (int, error) {
 	if fd > 2 {
 		return fd, nil

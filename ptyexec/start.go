@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"runtime"
+	"slices"
 	"syscall"
 
 	"golang.org/x/sys/unix"
@@ -37,14 +38,24 @@ func Start(ctx context.Context, s Spec) (*Process, error) {
 	if err != nil {
 		return nil, err
 	}
-	p := newPlan(&s, d)
-	err = p.start(ctx, &s)
+	p, err := startIn(ctx, &s, d)
 	d.closeTemporary()
 	if err != nil {
 		d.closePty()
 		return nil, err
 	}
 	return newProcess(p, &s, d), nil
+}
+
+// startIn makes a plan and carries it out.
+func startIn(ctx context.Context, s *Spec, d *descriptors) (*plan, error) {
+	l, err := lend(d.forChild())
+	if err != nil {
+		return nil, err
+	}
+	p := newPlan(s, d, l)
+	defer func() { l.giveBack(p.received()) }()
+	return p, p.start(ctx, s)
 }
 
 // start carries the plan out. On error there is no child any more.
@@ -60,6 +71,10 @@ func (p *plan) start(ctx context.Context, s *Spec) error {
 	}
 
 	err := p.failure(s)
+	if err == nil && p.cut() {
+		p.cancel() // it runs with less than it should have
+		err = &StartError{Op: "descriptors", Err: unix.EMFILE}
+	}
 	if !intime {
 		err = cancelled(ctx, s) // even if it had exec'd when it was killed
 	}
@@ -109,7 +124,7 @@ func cancelled(ctx context.Context, s *Spec) error {
 
 // descriptors are those that one start works with.
 type descriptors struct {
-	stdio     [3]int // what becomes 0, 1, 2; all are 3 or above
+	stdio     [3]int // what becomes 0, 1, 2
 	pty       *pty   // nil without a terminal of our own
 	terminal  int    // the subsidiary, or -1
 	temporary []int  // to be closed after the start
@@ -136,9 +151,7 @@ func openDescriptors(s *Spec) (d *descriptors, err error) {
 	fill := d.terminal
 	for i := range d.stdio {
 		if given := s.stdio(i); given >= 0 {
-			if d.stdio[i], err = d.source(given); err != nil {
-				return d, err
-			}
+			d.stdio[i] = given
 			continue
 		}
 		if fill < 0 {
@@ -159,18 +172,18 @@ func (s *Spec) stdio(i int) int {
 	return s.Stdio[i]
 }
 
-// source returns fd, or a duplicate above 2 if the child might overwrite it.
-func (d *descriptors) source(fd int) (int, error) {
-	if fd > 2 {
-		return fd, nil
+// forChild lists what the child receives as 0, 1, 2, and perhaps 3: the terminal, if
+// it is none of the three.
+func (d *descriptors) forChild() []int {
+	fds := d.stdio[:]
+	if d.terminal >= 0 && !slices.Contains(fds, d.terminal) {
+		fds = append(slices.Clone(fds), d.terminal)
 	}
-	up, err := unix.FcntlInt(uintptr(fd), unix.F_DUPFD_CLOEXEC, 3)
-	if err != nil {
-		return -1, &StartError{Op: "dup", Err: errnoOf(err)}
-	}
-	d.temporary = append(d.temporary, up)
-	return up, nil
+	return fds
 }
+
+// terminalInChild is the number under which the child receives the terminal.
+func (d *descriptors) terminalInChild() int { return slices.Index(d.forChild(), d.terminal) }
 
 func (d *descriptors) openNull() (int, error) {
 	fd, err := open("/dev/null")

@@ -291,7 +291,7 @@ func TestStdioDefault(t *testing.T) { // C4
 	}
 	s := sh("exit")
 	s.Stdio = &[3]int{-1, 9999, -1}
-	checkError(t, s, ptyexec.StartError{Op: "dup", Err: unix.EBADF}, "dup: bad file descriptor")
+	checkError(t, s, ptyexec.StartError{Op: "descriptors", Err: unix.EBADF}, "descriptors: bad file descriptor")
 }
 
 // startWithoutStdio starts a program from a process without descriptors 0 to 2,

@@ -59,7 +59,7 @@ type call struct {
 func (c *call) prepare() {
 	c.clone = cloneArgs{
 		flags: unix.CLONE_VM | unix.CLONE_VFORK | unix.CLONE_PIDFD |
-			unix.CLONE_PARENT_SETTID | unix.CLONE_CLEAR_SIGHAND,
+			unix.CLONE_PARENT_SETTID | unix.CLONE_CLEAR_SIGHAND | unix.CLONE_FILES,
 		pidfd:      uint64(uintptr(unsafe.Pointer(&c.pidfd))),
 		parentTID:  uint64(uintptr(unsafe.Pointer(&c.pid))),
 		exitSignal: uint64(unix.SIGCHLD),

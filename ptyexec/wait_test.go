@@ -115,7 +115,7 @@ func startWithFewDescriptors() {
 		return nil
 	}
 	check(run() == nil, "the first start, which sets up the poller")
-	const full = 30
+	const full = 60
 	for fd := 0; fd < full; { // so that no gap is left below
 		var err error
 		fd, err = unix.Open(os.DevNull, unix.O_RDONLY|unix.O_CLOEXEC, 0)

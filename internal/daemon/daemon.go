@@ -20,6 +20,7 @@ import (
 	"time"
 
 	"shellspawn/internal/userdb"
+	"shellspawn/ptyexec"
 	"shellspawn/spawnsock"
 )
 
@@ -92,6 +93,9 @@ type Daemon struct {
 // New prepares a daemon that logs to log. It fails if the configuration cannot
 // be used, before anything is listened on.
 func New(c Config, log *slog.Logger) (*Daemon, error) {
+	if err := ptyexec.Prepare(); err != nil {
+		return nil, err
+	}
 	d := &Daemon{
 		config: c, log: log, users: &userdb.DB{}, supervisor: c.Supervisor,
 		euid: uint32(os.Geteuid()), start: time.Now(), selfCheck: askOneself,
