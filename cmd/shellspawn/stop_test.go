@@ -5,6 +5,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -12,18 +13,23 @@ import (
 	"golang.org/x/sys/unix"
 
 	"shellspawn/internal/spawntest"
+	"shellspawn/internal/wire"
 )
 
 // stubborn ignores what a hang-up sends. It says when it does.
 const stubborn = "trap '' HUP TERM; echo ready; while :; do sleep 0.1; done"
 
-// startReady starts a client whose command prints "ready", and waits for that.
+// startReady starts a client whose command prints "ready", and waits for that, and
+// for the daemon to be through with the start: what prints may still be in it.
 func startReady(t *testing.T, d *spawntest.Daemon, args ...string) *ending {
 	t.Helper()
 	cmd := d.Client(args...)
 	_, out := pipes(t, cmd)
 	e := start(t, cmd)
 	expectLine(t, out, "ready")
+	spawntest.Eventually(t, "row of the list", func() bool {
+		return slices.ContainsFunc(list(t, d), func(r wire.Row) bool { return r.ClientPID == cmd.Process.Pid })
+	})
 	return e
 }
 
@@ -51,7 +57,7 @@ func TestStop(t *testing.T) {
 			polite := startReady(t, d, "sh", "-c", "trap 'exit 42' HUP; echo ready; while :; do sleep 0.1; done")
 			deaf := startReady(t, d, "sh", "-c", stubborn)
 			silent := dialSocket(t, d.Socket)
-			running(t, d, 4) // what prints may still be in the middle of its start
+			running(t, d, 4)
 
 			began := time.Now()
 			switch by {
