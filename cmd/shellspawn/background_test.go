@@ -20,10 +20,13 @@ import (
 // readPID reads a pid file, and sees to the end of the process.
 func readPID(t *testing.T, path string) int {
 	t.Helper()
-	text, err := os.ReadFile(path)
-	if err != nil {
-		t.Fatal(err)
-	}
+	var text []byte
+	var err error
+	// In the foreground the socket accepts a moment before the file is written.
+	spawntest.Eventually(t, "pid file", func() bool {
+		text, err = os.ReadFile(path)
+		return err == nil && len(text) > 0
+	})
 	pid, err := strconv.Atoi(strings.TrimSuffix(string(text), "\n"))
 	if err != nil {
 		t.Fatal(err)

@@ -217,6 +217,7 @@ func TestSocketTakenByAnother(t *testing.T) {
 	if err := first.cmd.Process.Signal(unix.SIGSTOP); err != nil {
 		t.Fatal(err)
 	}
+	spawntest.Eventually(t, "first daemon stopped", func() bool { return spawntest.Stopped(first.cmd.Process.Pid) })
 	if err := os.RemoveAll(dir); err != nil {
 		t.Fatal(err)
 	}

@@ -141,7 +141,10 @@ func somaxconn(t *testing.T) int {
 // its client learns the true status.
 func TestKillEndsForCertain(t *testing.T) {
 	d := spawntest.StartDaemon(t, spawntest.Args("--hangup-grace", "200ms"))
-	stubborn := start(t, d.Client("-c", "trap '' HUP TERM; while :; do sleep 1; done"))
+	client := d.Client("-c", "trap '' HUP TERM; echo up; while :; do sleep 1; done")
+	_, out := pipes(t, client)
+	stubborn := start(t, client)
+	expectLine(t, out, "up")
 	row := running(t, d, 1)[0]
 	must(t, d, "kill", fmt.Sprint(row.ID))
 	if code := stubborn.code(); code != 137 {

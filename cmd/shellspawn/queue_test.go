@@ -9,7 +9,6 @@ import (
 	"strconv"
 	"strings"
 	"sync"
-	"syscall"
 	"testing"
 	"time"
 
@@ -55,12 +54,12 @@ func TestBurst(t *testing.T) {
 	for _, backlog := range []int{1, 16, 4096} {
 		t.Run(strconv.Itoa(backlog), func(t *testing.T) {
 			d := spawntest.StartDaemon(t, spawntest.Args("--backlog", strconv.Itoa(backlog)))
-			d.Signal(unix.SIGSTOP)
+			d.Freeze()
 			all := clients(t, d, n, "true")
 			// With backlog b the kernel lets b+1 in; the others wait in connect.
 			full := min(n, backlog+1)
 			spawntest.Eventually(t, "queue with its fill of clients", func() bool { return waiting(t, d.Socket) == full })
-			d.Signal(unix.SIGCONT)
+			d.Thaw()
 			allSucceed(t, all)
 			s := status(t, d)
 			if s.Shells.Total != uint64(n) || len(s.Shells.Refused) > 0 || len(s.AcceptErrors) > 0 {
@@ -73,7 +72,7 @@ func TestBurst(t *testing.T) {
 			if outside > 0 && s.Queue.LongestWaitSeconds <= 0 {
 				t.Error("nobody says how long the wait was")
 			}
-			if s.Queue.Peak < full/2 || s.Queue.Peak > full {
+			if s.Queue.Peak < full/2 || s.Queue.Peak > full+1 { // one more is the question for the status
 				t.Errorf("peak %d, want about %d", s.Queue.Peak, full)
 			}
 			page := must(t, d, "status")
@@ -151,9 +150,9 @@ func TestBacklogWhileRunning(t *testing.T) {
 	if s := status(t, d); s.Backlog.Asked != 7 || s.Backlog.Effective != 7 {
 		t.Errorf("after backlog 7: %+v", s.Backlog)
 	}
-	d.Signal(unix.SIGSTOP)
+	d.Freeze()
 	conns := fill(t, d.Socket)
-	d.Signal(unix.SIGCONT)
+	d.Thaw()
 	if conns != 8 {
 		t.Errorf("%d clients find room in a queue of 7, want 8: the kernel admits one more", conns)
 	}
@@ -299,8 +298,12 @@ func TestControlAtTheLimits(t *testing.T) {
 func TestHungDaemon(t *testing.T) {
 	t.Parallel()
 	d := spawntest.StartDaemon(t, spawntest.Args("--backlog", "1"))
-	d.Signal(syscall.SIGSTOP)
-	t.Cleanup(func() { d.Signal(syscall.SIGCONT) })
+	// Whoever has been served was behind all who came before: the queue is empty.
+	if _, errs, code := d.Run(nil, "true"); code != 0 {
+		t.Fatalf("status %d, %s", code, errs)
+	}
+	d.Freeze()
+	t.Cleanup(d.Thaw)
 	_, errs, code := d.Run(nil, "--connect-timeout", "300ms", "true")
 	if code != 125 {
 		t.Errorf("status %d, want 125", code)

@@ -23,14 +23,16 @@ func (d *Daemon) Open() error {
 	if d.passed != nil && len(d.supervisor.sockets) > 1 {
 		return errors.New("passed descriptors: a connection (Accept=yes) must be the only one")
 	}
-	if len(d.supervisor.sockets) > 0 {
-		return nil
+	if len(d.supervisor.sockets) == 0 {
+		l, err := d.listen()
+		if err != nil {
+			return err
+		}
+		d.listeners = []*spawnsock.Listener{l}
 	}
-	l, err := d.listen()
-	if err != nil {
-		return err
+	for _, l := range d.listeners {
+		d.announce(l)
 	}
-	d.listeners = []*spawnsock.Listener{l}
 	return nil
 }
 
@@ -76,7 +78,6 @@ func (d *Daemon) Serve() error {
 		return d.serveOne()
 	}
 	for _, l := range d.listeners {
-		d.announce(l)
 		// Both end when the listener is closed, which the end of this function waits for.
 		go d.serveListener(l)
 		go d.guard(l)

@@ -178,7 +178,7 @@ func (d *Daemon) Signal(sig syscall.Signal) {
 func (d *Daemon) Freeze() {
 	d.t.Helper()
 	d.Signal(syscall.SIGSTOP)
-	Eventually(d.t, "frozen daemon", func() bool { return stopped(d.PID) })
+	Eventually(d.t, "frozen daemon", func() bool { return Stopped(d.PID) })
 }
 
 // Thaw lets a frozen daemon go on.

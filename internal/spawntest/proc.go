@@ -37,8 +37,8 @@ func inspect(pid int, path string) (p Process, ok bool) {
 	return p, true
 }
 
-// stopped reports whether every thread of a process is stopped.
-func stopped(pid int) bool {
+// Stopped reports whether every thread of a process is stopped.
+func Stopped(pid int) bool {
 	threads, _ := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/stat", pid))
 	for _, path := range threads {
 		if p, ok := inspect(pid, path); ok && p.State != 'T' {
