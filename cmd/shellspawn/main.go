@@ -6,7 +6,9 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"strconv"
 	"strings"
+	"unicode"
 
 	"github.com/spf13/pflag"
 
@@ -62,15 +64,51 @@ func newFlags(name string) *pflag.FlagSet {
 // errVersion says that the version was asked for.
 var errVersion = errors.New("version")
 
-// parse reads the flags of a command.
+// parse reads the flags of a command. A value that is given is not empty: one that
+// comes from an unset variable must not mean the default.
 func parse(f *pflag.FlagSet, args []string) error {
 	if err := f.Parse(args); err != nil {
-		return err
+		return wrongFlag(err)
 	}
 	if asked, _ := f.GetBool("version"); asked {
 		return errVersion
 	}
-	return nil
+	var empty error
+	f.Visit(func(flag *pflag.Flag) {
+		if flag.Value.Type() == "string" && flag.Value.String() == "" {
+			empty = fmt.Errorf("%s: empty value", flagName(flag))
+		}
+	})
+	return empty
+}
+
+// wrongFlag puts pflag's errors into the form that all others have.
+func wrongFlag(err error) error {
+	var invalid *pflag.InvalidValueError
+	var lacking *pflag.ValueRequiredError
+	var unknown *pflag.NotExistError
+	switch {
+	case errors.As(err, &invalid):
+		what := map[string]string{
+			"int": "a number", "duration": "a duration such as 10s", "bool": "true or false",
+		}[invalid.GetFlag().Value.Type()]
+		return fmt.Errorf("%s %s: not %s", flagName(invalid.GetFlag()), invalid.GetValue(), what)
+	case errors.As(err, &lacking):
+		return fmt.Errorf("%s: needs a value", flagName(lacking.GetFlag()))
+	case errors.As(err, &unknown) && unknown.GetSpecifiedShortnames() != "":
+		return fmt.Errorf("unknown flag -%s", unknown.GetSpecifiedName())
+	case errors.As(err, &unknown):
+		return fmt.Errorf("unknown flag --%s", unknown.GetSpecifiedName())
+	}
+	return err
+}
+
+// flagName is how a flag is given.
+func flagName(f *pflag.Flag) string {
+	if f.Name == f.Shorthand {
+		return "-" + f.Name
+	}
+	return "--" + f.Name
 }
 
 // parsed ends the command, with a status, where parsing says so: the help or the
@@ -91,8 +129,30 @@ func parsed(err error) (status int, done bool) {
 
 // usage reports a wrong command line.
 func usage(err error) int {
-	fmt.Fprintf(os.Stderr, "shellspawn: %v\nshellspawn: hint: 'shellspawn --help' lists commands and flags\n", err)
+	say(err.Error(), "'shellspawn --help' lists commands and flags")
 	return statusUsage
+}
+
+// say writes one line, and a second one of what to try if there is something. A
+// name with control characters in it does not make it more.
+func say(text, hint string) {
+	fmt.Fprintf(os.Stderr, "shellspawn: %s\n", plain(text))
+	if hint != "" {
+		fmt.Fprintf(os.Stderr, "shellspawn: hint: %s\n", plain(hint))
+	}
+}
+
+func plain(s string) string {
+	var b strings.Builder
+	for _, r := range s {
+		if unicode.IsControl(r) {
+			quoted := strconv.QuoteRune(r)
+			b.WriteString(quoted[1 : len(quoted)-1])
+		} else {
+			b.WriteRune(r)
+		}
+	}
+	return b.String()
 }
 
 // failure reports what could not be done: one line for each error, and one of
@@ -103,15 +163,12 @@ func failure(err error) int {
 		errs = joined.Unwrap()
 	}
 	for _, err := range errs {
-		fmt.Fprintf(os.Stderr, "shellspawn: %v\n", err)
 		hint := daemon.Hint(err)
 		var e *control.Error
 		if errors.As(err, &e) {
 			hint = e.Hint
 		}
-		if hint != "" {
-			fmt.Fprintf(os.Stderr, "shellspawn: hint: %s\n", hint)
-		}
+		say(err.Error(), hint)
 	}
 	return statusFailure
 }

@@ -2,6 +2,7 @@ package client
 
 import (
 	"errors"
+	"os"
 	"strconv"
 	"strings"
 	"time"
@@ -136,9 +137,12 @@ func legacyEnvironment(o *Options) []string {
 
 // loginName is the name of the real user.
 func loginName(o *Options) string {
-	uid := uint32(unix.Getuid())
-	if name := nameOf("/etc/passwd", uid); name != strconv.FormatUint(uint64(uid), 10) {
-		return name
+	uid := strconv.Itoa(unix.Getuid())
+	passwd, _ := os.ReadFile("/etc/passwd") // without it the environment knows
+	for line := range strings.Lines(string(passwd)) {
+		if f := strings.Split(line, ":"); len(f) > 2 && f[2] == uid {
+			return f[0]
+		}
 	}
 	return o.getenv("LOGNAME")
 }

@@ -6,16 +6,14 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"shellspawn/internal/hint"
 	"shellspawn/spawnsock/dial"
 )
 
 // candidate is a socket path and why it is one.
 type candidate struct{ path, why string }
 
-const (
-	whyPrefix = "DPREFIX"
-	whySystem = "the system's socket"
-)
+const whyPrefix = "DPREFIX"
 
 // candidates lists the sockets to try, and whether the path implies the old
 // dialect. A client that is not root tries its user's socket, then the
@@ -30,7 +28,7 @@ func (o *Options) candidates() (list []candidate, legacy bool) {
 	if prefix := o.getenv("DPREFIX"); prefix != "" {
 		return []candidate{{prefix + "/var/run/shellspawn.sock", whyPrefix}}, true
 	}
-	system := candidate{"/run/shellspawn.sock", whySystem}
+	system := candidate{hint.SystemSocket, "the system's socket"}
 	if dir := o.getenv("XDG_RUNTIME_DIR"); dir != "" && unix.Geteuid() != 0 {
 		list = append(list, candidate{dir + "/shellspawn.sock", "the user's socket"})
 	}
@@ -69,14 +67,14 @@ type search struct {
 func connect(o *Options, list []candidate, r *reporter) (connection, *failure) {
 	s := &search{options: o, report: r, list: list, began: time.Now()}
 	for pause := time.Millisecond; ; pause = min(2*pause, maxPause) {
-		conn, path, err := s.round()
+		conn, tried, err := s.round()
 		if err == nil {
 			return conn, nil
 		}
-		if !o.Wait || !absent(err) || s.left() <= 0 {
-			return connection{}, s.failure(path, err)
+		if !o.Wait || !hint.Absent(err) || s.left() <= 0 {
+			return connection{}, s.failure(tried, err)
 		}
-		s.notice(path)
+		s.notice(tried[len(tried)-1])
 		s.again = true
 		time.Sleep(min(pause, s.left()))
 	}
@@ -86,28 +84,40 @@ func (s *search) left() time.Duration {
 	return s.options.ConnectTimeout - time.Since(s.began)
 }
 
-// absent says that nobody listens there, at least not now.
-func absent(err error) bool {
-	return errors.Is(err, unix.ENOENT) || errors.Is(err, unix.ECONNREFUSED)
-}
-
-// round tries each candidate once. With an error it returns the path that it is
-// about.
-func (s *search) round() (conn connection, path string, err error) {
-	for i, c := range s.list {
-		fd, err := s.dial(c.path)
-		if err == nil {
-			s.report.explain("socket ", c.path, " (", c.why, "): connected ", s.duration())
-			return connection{fd: fd, path: c.path, waited: s.waited, since: time.Now()}, c.path, nil
-		}
-		if i == len(s.list)-1 || !absent(err) {
-			return conn, c.path, err
-		}
-		if !s.again {
+// round tries each candidate once. With an error, which is about the last of
+// them, it returns the paths that were tried.
+func (s *search) round() (conn connection, tried []string, err error) {
+	for _, c := range s.list {
+		if err != nil && !s.again {
 			s.report.explain(err.Error(), "; trying the next socket")
 		}
+		fd, dialErr := s.dial(c.path)
+		if dialErr == nil {
+			s.report.explain("socket ", c.path, " (", c.why, "): connected ", s.duration())
+			return connection{fd: fd, path: c.path, waited: s.waited, since: time.Now()}, nil, nil
+		}
+		tried, err = append(tried, c.path), dialErr
+		if !hint.Absent(err) {
+			break
+		}
 	}
-	return conn, "", unix.ENOENT
+	return conn, tried, err
+}
+
+// failure says why there is no connection, and what to do about it.
+func (s *search) failure(tried []string, err error) *failure {
+	f := fail(err.Error()).withHint(hint.Unreachable(tried, err))
+	patient := ", waited " + s.options.ConnectTimeout.String()
+	if s.list[0].why == whyPrefix && hint.Absent(err) {
+		f.hint = "the Darling container at DPREFIX does not run; start it"
+	}
+	switch {
+	case errors.Is(err, dial.ErrQueueFull), hint.Absent(err) && s.options.Wait:
+		f.text += patient
+	case hint.Absent(err) && f.hint != "":
+		f.hint += ", or use --wait"
+	}
+	return f
 }
 
 // dial waits for a place in the accept queue for as long as there is time.

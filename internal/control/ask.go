@@ -13,6 +13,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"shellspawn/internal/hint"
 	"shellspawn/internal/wire"
 	"shellspawn/spawnsock/dial"
 )
@@ -100,24 +101,19 @@ func (c *Client) connect() (*connection, time.Duration, error) {
 			}
 			return conn, waited, nil
 		}
-		if i == len(c.Sockets)-1 || !errors.Is(err, unix.ENOENT) && !errors.Is(err, unix.ECONNREFUSED) {
-			return nil, 0, connectError(path, err)
+		if i == len(c.Sockets)-1 || !hint.Absent(err) {
+			return nil, 0, connectError(c.Sockets[:i+1], err)
 		}
 	}
 	return nil, 0, &Error{Text: "connect: no socket path", Hint: "name one with --socket or in SHELLSPAWN_SOCKET"}
 }
 
-// connectError says what to do about a socket that cannot be reached.
-func connectError(path string, err error) *Error {
-	e := &Error{Text: err.Error(), err: err}
-	switch {
-	case errors.Is(err, dial.ErrQueueFull):
-		e.Text = fmt.Sprintf("connect %s: accept queue is full, for %s", path, patience)
-		e.Hint = "the daemon does not keep up or hangs; 'ss -xl' shows the queue"
-	case errors.Is(err, unix.ENOENT), errors.Is(err, unix.ECONNREFUSED):
-		e.Hint = "no daemon is listening there; start one with 'shellspawn serve --background --socket " + path + "'"
-	case errors.Is(err, unix.EACCES):
-		e.Hint = "the mode, owner and group of the socket decide who may connect; see --socket-mode and --socket-group"
+// connectError says what to do about a socket that cannot be reached. Tried are the
+// paths up to that of the error.
+func connectError(tried []string, err error) *Error {
+	e := &Error{Text: err.Error(), Hint: hint.Unreachable(tried, err), err: err}
+	if errors.Is(err, dial.ErrQueueFull) {
+		e.Text += ", waited " + patience.String()
 	}
 	return e
 }

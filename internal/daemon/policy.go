@@ -67,6 +67,9 @@ func (d *Daemon) userID(name string) (uint32, error) {
 		return uid, nil
 	}
 	u, err := d.users.ByName(name)
+	if errors.Is(err, userdb.ErrUnknown) {
+		err = errors.New("no such user")
+	}
 	return u.UID, err
 }
 
@@ -75,7 +78,11 @@ func (d *Daemon) groupID(group string) (uint32, error) {
 	if gid, ok := parseID(group); ok {
 		return gid, nil
 	}
-	return d.users.GroupByName(group)
+	gid, err := d.users.GroupByName(group)
+	if errors.Is(err, userdb.ErrUnknown) {
+		err = errors.New("no such group")
+	}
+	return gid, err
 }
 
 // knows reports whether the peer is served by what the kernel says of it alone,
