@@ -159,7 +159,7 @@ func TestStartErrors(t *testing.T) {
 		"no directory":   {[]string{"--socket", dir + "/none/s"}, []string{"directory " + dir + "/none: no such file or directory"}},
 		"no socket":      {[]string{"--socket", file}, []string{"listen " + file + ": file exists and is not a socket"}},
 		"open directory": {[]string{"--socket", writable + "/s"}, []string{"may be written to by others"}},
-		"unknown user":   {[]string{"--allow-user", "nobody-of-that-name"}, []string{"--allow-user", "nobody-of-that-name"}},
+		"unknown user":   {[]string{"--allow-user", "nobody-of-that-name"}, []string{"--allow-user"}},
 		"unknown group":  {[]string{"--socket-group", "none-of-that-name"}, []string{"--socket-group none-of-that-name"}},
 		"log file":       {[]string{"--log-file", dir + "/none/log"}, []string{dir + "/none/log: no such file or directory"}},
 		"pid file":       {[]string{"--pid-file", dir + "/none/pid"}, []string{"write pid file " + dir + "/none/pid: no such file or directory"}},

@@ -58,7 +58,7 @@ func TestBurst(t *testing.T) {
 			all := clients(t, d, n, "true")
 			// With backlog b the kernel lets b+1 in; the others wait in connect.
 			full := min(n, backlog+1)
-			spawntest.Eventually(t, "queue with its fill of clients", func() bool { return waiting(t, d.Socket) == full })
+			spawntest.Eventually(t, "queue with its fill of clients", func() bool { return waiting(t, d.Socket) >= full })
 			d.Thaw()
 			allSucceed(t, all)
 			s := status(t, d)
@@ -241,7 +241,7 @@ func TestOutOfDescriptors(t *testing.T) {
 	spawntest.Eventually(t, "line about the accept error", func() bool {
 		return strings.Contains(d.Log(), "msg=accept cause=")
 	})
-	spawntest.Eventually(t, "queue with all clients", func() bool { return waiting(t, d.Socket) == n })
+	spawntest.Eventually(t, "queue with all clients", func() bool { return waiting(t, d.Socket) >= n })
 	before := cpu(t, d.PID)
 	time.Sleep(2 * time.Second) // the length of the measurement
 	if used := cpu(t, d.PID) - before; used > 200*time.Millisecond {

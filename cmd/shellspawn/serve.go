@@ -23,7 +23,6 @@ type options struct {
 	config     daemon.Config
 	mode       string
 	background bool
-	pidFile    string
 	logFile    string
 	logLevel   string
 	logFormat  string
@@ -45,7 +44,7 @@ func serveFlags(o *options) *pflag.FlagSet {
 	f.DurationVar(&c.HangupGrace, "hangup-grace", 5*time.Second, "")
 	f.DurationVar(&c.ShutdownGrace, "shutdown-grace", 10*time.Second, "")
 	f.BoolVar(&o.background, "background", false, "")
-	f.StringVar(&o.pidFile, "pid-file", "", "")
+	f.StringVar(&c.PIDFile, "pid-file", "", "")
 	f.StringVar(&o.logFile, "log-file", "", "")
 	f.StringVar(&o.logLevel, "log-level", "info", "")
 	f.StringVar(&o.logFormat, "log-format", "text", "")
@@ -104,7 +103,7 @@ func (o *options) check() error {
 // resolve makes paths independent of the working directory, which a background
 // daemon leaves. A shell's name without a slash is looked for on the PATH.
 func (o *options) resolve() error {
-	paths := []*string{&o.config.Socket, &o.pidFile, &o.logFile}
+	paths := []*string{&o.config.Socket, &o.config.PIDFile, &o.logFile}
 	if strings.Contains(o.config.Shell, "/") {
 		paths = append(paths, &o.config.Shell)
 	}
@@ -172,7 +171,7 @@ func background(o *options, args []string) int {
 	}
 	again := append([]string{"serve"}, args...)
 	for flag, path := range map[string]string{
-		"socket": o.config.Socket, "pid-file": o.pidFile, "log-file": o.logFile, "shell": o.config.Shell,
+		"socket": o.config.Socket, "pid-file": o.config.PIDFile, "log-file": o.logFile, "shell": o.config.Shell,
 	} {
 		if path != "" {
 			again = append(again, "--"+flag+"="+path)
@@ -184,9 +183,7 @@ func background(o *options, args []string) int {
 	return statusOK
 }
 
-// run serves until a signal or a request ends it. Its steps are in the order in
-// which others may rely on them: who reads the pid file finds a daemon that
-// accepts.
+// run serves until a signal or a request ends it.
 func (o *options) run(starter *daemon.Starter) error {
 	onTerminal := hasTerminal() && !signal.Ignored(unix.SIGHUP)
 	signals := catchSignals()
@@ -205,13 +202,6 @@ func (o *options) run(starter *daemon.Starter) error {
 	}
 	if err := d.Open(); err != nil {
 		return err
-	}
-	if o.pidFile != "" {
-		if err := daemon.WritePIDFile(o.pidFile); err != nil {
-			d.Close()
-			return err
-		}
-		defer daemon.RemovePIDFile(o.pidFile)
 	}
 	if err := starter.Ready(); err != nil {
 		d.Close()

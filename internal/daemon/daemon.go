@@ -45,6 +45,8 @@ type Config struct {
 	// Supervisor is the service manager that started this process; nil if it
 	// was started by hand.
 	Supervisor *Supervisor
+	// PIDFile gets the process id once the socket accepts; empty for none.
+	PIDFile string
 	// ReopenLog is called by Reload; nil if the log is no file.
 	ReopenLog func() error
 }

@@ -9,9 +9,9 @@ import (
 	"syscall"
 )
 
-// WritePIDFile writes the process id to path. The name appears with the number in
+// writePIDFile writes the process id to path. The name appears with the number in
 // it, or not at all.
-func WritePIDFile(path string) error {
+func writePIDFile(path string) error {
 	text := strconv.Itoa(os.Getpid()) + "\n"
 	aside := path + "." + strconv.Itoa(os.Getpid())
 	err := os.WriteFile(aside, []byte(text), 0o644)
@@ -34,8 +34,8 @@ func plainError(err error) error {
 	return err
 }
 
-// RemovePIDFile removes the file if it is still this process's.
-func RemovePIDFile(path string) {
+// removePIDFile removes the file if it is still this process's.
+func removePIDFile(path string) {
 	text, err := os.ReadFile(path)
 	if err == nil && strings.TrimSpace(string(text)) == strconv.Itoa(os.Getpid()) {
 		_ = os.Remove(path) // a number left behind names no process of ours

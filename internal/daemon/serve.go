@@ -13,8 +13,14 @@ import (
 )
 
 // Open takes over the sockets that a service manager passed, or opens the
-// daemon's own. From then on clients can connect; Serve accepts them.
-func (d *Daemon) Open() error {
+// daemon's own, and then writes the pid file. From then on clients can connect;
+// Serve accepts them. On failure nothing is left behind.
+func (d *Daemon) Open() (err error) {
+	defer func() {
+		if err != nil {
+			d.Close()
+		}
+	}()
 	for _, s := range d.supervisor.sockets {
 		if err := d.adopt(s); err != nil {
 			return err
@@ -29,6 +35,11 @@ func (d *Daemon) Open() error {
 			return err
 		}
 		d.listeners = []*spawnsock.Listener{l}
+	}
+	if d.config.PIDFile != "" {
+		if err := writePIDFile(d.config.PIDFile); err != nil {
+			return err
+		}
 	}
 	for _, l := range d.listeners {
 		d.announce(l)
@@ -97,6 +108,7 @@ func (d *Daemon) serveOne() error {
 	err := d.server.ServeConn(d.passed)
 	d.Shutdown()
 	<-d.ended
+	d.Close()
 	if errors.Is(err, spawnsock.ErrServerClosed) {
 		return nil
 	}

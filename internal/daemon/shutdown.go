@@ -25,8 +25,11 @@ func (d *Daemon) Shutdown() { d.stop.Do(func() { go d.drain() }) }
 // Hurry makes a stop that is under way immediate: it kills what still runs.
 func (d *Daemon) Hurry() { d.hurryOnce.Do(func() { close(d.hurry) }) }
 
-// Close gives up what Open opened, in place of Serve.
+// Close gives up what Open opened, in place of Serve, which does so at its end.
 func (d *Daemon) Close() {
+	if d.config.PIDFile != "" {
+		removePIDFile(d.config.PIDFile)
+	}
 	for _, l := range d.listeners {
 		_ = l.Close() // nobody was served yet
 	}
