@@ -29,14 +29,18 @@ const refusedGrace = 20 * time.Millisecond
 // package spawnsock/dial.
 func Dial(ctx context.Context, path string) (*net.UnixConn, error) {
 	var d net.Dialer
+	var reason error // of the last try
 	began, pause := time.Now(), time.Millisecond
 	for {
 		c, err := dialOnce(ctx, &d, path)
-		if err == nil {
+		switch {
+		case err == nil:
 			return c, nil
+		case reason != nil && isDone(err): // the time was up at the start of this try
+			return nil, fmt.Errorf("connect %s: %w (%w)", path, reason, cause(err))
 		}
+		reason = cause(err)
 		starting := errors.Is(err, unix.ECONNREFUSED) && time.Since(began) < refusedGrace
-		reason := cause(err)
 		if !starting && reason != ErrQueueFull {
 			return nil, fmt.Errorf("connect %s: %w", path, reason)
 		}
@@ -49,6 +53,11 @@ func Dial(ctx context.Context, path string) (*net.UnixConn, error) {
 		}
 		pause = min(2*pause, 50*time.Millisecond)
 	}
+}
+
+// isDone says whether err, from net, means that the context is done.
+func isDone(err error) bool {
+	return errors.Is(err, context.DeadlineExceeded) || errors.Is(err, context.Canceled)
 }
 
 // dialOnce connects once. A path that is too long for an address is opened and
