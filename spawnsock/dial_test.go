@@ -48,9 +48,9 @@ func TestDialQueueFull(t *testing.T) {
 	path := socketPath(t)
 	listen(t, path, spawnsock.Options{Backlog: 1})
 	fill(t, path)
+	began := time.Now()
 	short, cancel := context.WithTimeout(t.Context(), 20*time.Millisecond)
 	defer cancel()
-	began := time.Now()
 	_, err := spawnsock.Dial(short, path)
 	if took := time.Since(began); took < 20*time.Millisecond {
 		t.Errorf("it gave up after %v", took)
