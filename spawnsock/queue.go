@@ -48,8 +48,13 @@ func (l *Listener) sample() {
 // The kernel looks for a socket by walking all Unix sockets of the network
 // namespace, so a question takes microseconds on a quiet machine and most of a
 // millisecond beside ten thousand connections. After each sample none is taken
-// for restShare times as long as it took.
-const restShare = 20
+// for restShare times as long as it took, but not for longer than maxRest: a
+// sample in which the process was stopped, or had to wait for a processor, says
+// nothing of the kernel, and a burst must not come and go unseen because of it.
+const (
+	restShare = 20
+	maxRest   = 100 * time.Millisecond
+)
 
 // meter asks for the depth of one listener's accept queue and keeps the peak.
 type meter struct {
@@ -69,7 +74,7 @@ func (m *meter) sample(socket uint32) {
 	began := time.Since(start)
 	now, limit, err := m.ask(socket)
 	ended := time.Since(start)
-	rest := restShare * (ended - began)
+	rest := min(restShare*(ended-began), maxRest)
 	if err != nil {
 		rest = max(rest, time.Second)
 	} else {
