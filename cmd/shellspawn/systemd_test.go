@@ -163,8 +163,8 @@ func handOver(t *testing.T, l *net.UnixListener, vars []string, args ...string) 
 	return start(t, cmd)
 }
 
-// listen opens a socket as a service manager would.
-func listen(t *testing.T, backlog int) *net.UnixListener {
+// managersSocket opens a socket as a service manager would.
+func managersSocket(t *testing.T, backlog int) *net.UnixListener {
 	t.Helper()
 	l, err := net.ListenUnix("unix", &net.UnixAddr{Name: filepath.Join(spawntest.Self().TempDir(t), "s"), Net: "unix"})
 	if err != nil {
@@ -188,7 +188,7 @@ func listen(t *testing.T, backlog int) *net.UnixListener {
 // left alone if it is larger.
 func TestInheritedBacklog(t *testing.T) {
 	for _, c := range []struct{ given, ours, want int }{{5, 50, 50}, {60, 50, 60}} {
-		l := listen(t, c.given)
+		l := managersSocket(t, c.given)
 		daemon := handOver(t, l, nil, "--backlog", strconv.Itoa(c.ours))
 		out, errs, code := run(t, l.Addr().String(), spawntest.DaemonPath(t), "backlog")
 		if want := fmt.Sprintf("%d asked for, %d in effect", c.ours, c.want); code != 0 || !strings.HasPrefix(out, want) {
@@ -275,7 +275,7 @@ func TestNotification(t *testing.T) {
 // no longer: here the path of an inherited socket is taken away and given back.
 func TestWatchdog(t *testing.T) {
 	m := notified(t, filepath.Join(spawntest.Self().TempDir(t), "notify"))
-	l := listen(t, 100)
+	l := managersSocket(t, 100)
 	path := l.Addr().String()
 	daemon := handOver(t, l, []string{"NOTIFY_SOCKET=" + m.conn.LocalAddr().String(), "WATCHDOG_USEC=200000"})
 	m.until("READY=1\n.*")
@@ -299,7 +299,7 @@ func TestWatchdog(t *testing.T) {
 // Sockets of a service manager belong to the process that they were passed to:
 // that one must not fork away.
 func TestBackgroundRefusesPassedSockets(t *testing.T) {
-	daemon := handOver(t, listen(t, 100), nil, "--background")
+	daemon := handOver(t, managersSocket(t, 100), nil, "--background")
 	if code := daemon.code(); code != 1 {
 		t.Errorf("status %d, want 1", code)
 	}
