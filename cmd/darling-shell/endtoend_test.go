@@ -85,8 +85,8 @@ func unusual(term *spawntest.Terminal) unix.Termios {
 // as it may on a busy machine.
 var noticed = regexp.MustCompile(`darling-shell: [^\r\n]*waiting up to [^\r\n]*\r+\n`)
 
-// output is what was printed on a terminal, but for that.
-func output(term *spawntest.Terminal) []byte { return noticed.ReplaceAll(term.Output(), nil) }
+// printed is what was printed on a terminal, but for that.
+func printed(term *spawntest.Terminal) []byte { return noticed.ReplaceAll(term.Output(), nil) }
 
 // numbers is what seq prints on a terminal.
 func numbers(t *testing.T, d *spawntest.Daemon, last string) []byte {

@@ -38,7 +38,7 @@ func TestA1LongOutput(t *testing.T) {
 					if code := term.Start(d.Client("seq", "1", "200000")).Wait(); code != 0 {
 						t.Errorf("status %d", code)
 					}
-					same(t, "output", output(term), want)
+					same(t, "output", printed(term), want)
 					term.Close()
 				}
 			})
@@ -59,7 +59,7 @@ func TestA1ShortOutput(t *testing.T) {
 	if code := term.Wait(); code != 0 {
 		t.Errorf("status %d", code)
 	}
-	same(t, "output", output(term), bytes.Repeat([]byte("x\r\n"), runs))
+	same(t, "output", printed(term), bytes.Repeat([]byte("x\r\n"), runs))
 }
 
 // A1: what fits into the buffers stays in them after the program has ended, and
@@ -78,7 +78,7 @@ func TestA1PausedReader(t *testing.T) {
 		if code := term.Wait(); code != 0 {
 			t.Errorf("status %d", code)
 		}
-		same(t, "output", output(term), make([]byte, 18000))
+		same(t, "output", printed(term), make([]byte, 18000))
 	})
 }
 
@@ -211,7 +211,7 @@ func TestA10Bulk(t *testing.T) {
 		}
 		want := make([]byte, size)
 		_, _ = io.ReadFull(spawntest.Random(7), want) // never fails
-		same(t, "output", output(term), want)
+		same(t, "output", printed(term), want)
 	})
 	t.Run("in", func(t *testing.T) {
 		_, term := start(t, spawntest.Self(), spawntest.Helper(t, "spawntest-rawsink"), strconv.Itoa(size))
@@ -281,7 +281,7 @@ func TestA13StoppedReader(t *testing.T) {
 	if code := term.Wait(); code != 0 {
 		t.Errorf("status %d", code)
 	}
-	same(t, "output", output(term), want)
+	same(t, "output", printed(term), want)
 }
 
 // A17: EIO on the master is how every pty session ends, and nobody hears of it.

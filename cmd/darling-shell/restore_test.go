@@ -461,7 +461,7 @@ func TestA16TypedAfterTheEnd(t *testing.T) {
 // A16: the client itself prints nothing, asks the terminal nothing.
 func TestA16NoQueries(t *testing.T) {
 	_, term := start(t, spawntest.Self(), "true")
-	if code := term.Wait(); code != 0 || len(output(term)) != 0 {
+	if code := term.Wait(); code != 0 || len(printed(term)) != 0 {
 		t.Errorf("status %d, output %q", code, term.Output())
 	}
 }

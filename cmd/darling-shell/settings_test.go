@@ -45,7 +45,7 @@ func TestA4ManyAtOnce(t *testing.T) {
 		if code := term.Wait(); code != 0 {
 			t.Errorf("client %d: status %d", i, code)
 		}
-		same(t, fmt.Sprintf("client %d", i), output(term), fmt.Appendf(nil, "%d %d\r\n", 10+i%7, 100+i))
+		same(t, fmt.Sprintf("client %d", i), printed(term), fmt.Appendf(nil, "%d %d\r\n", 10+i%7, 100+i))
 	}
 }
 

@@ -224,7 +224,7 @@ func runMix(t *testing.T, d *spawntest.Daemon, mix []string, client string) (res
 		_ = f.Close() // the program has its own
 	}
 	result.code = term.Wait()
-	result.terminal = string(output(term))
+	result.terminal = string(printed(term))
 	result.stdout, result.stderr = outer.text(t, 1), outer.text(t, 2)
 	var report [3]spawntest.StreamReport
 	if err := json.Unmarshal([]byte(contents(t, argv[len(argv)-1])), &report); err != nil {
