@@ -196,14 +196,14 @@ func TestErrorsOfPermission(t *testing.T) {
 	if err := os.Chmod(closed, 0); err != nil {
 		t.Fatal(err)
 	}
-	owner := strings.TrimSpace(output(t, "stat", "-c", "owner %U and group %G", path))
+	owner := strings.TrimSpace(printed(t, "stat", "-c", "owner %U and group %G", path))
 	each(t, mine, mine.Client, []mistake{
 		{"mode", []string{"-S", path, "true"}, 125, "connect " + path + ": permission denied", "it has mode 0040, " + owner + ", and you are "},
 		{"directory", []string{"-S", closed + "/s", "true"}, 125, "connect " + closed + "/s: permission denied", "a directory on the way to it is closed to you"},
 	})
 }
 
-func output(t *testing.T, argv ...string) string {
+func printed(t *testing.T, argv ...string) string {
 	t.Helper()
 	out, err := exec.Command(argv[0], argv[1:]...).Output()
 	if err != nil {
