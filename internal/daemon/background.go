@@ -21,6 +21,9 @@ import (
 
 const (
 	readyMessage = "ready"
+	// endOfText is between why the daemon did not come up and what to try: no name
+	// holds it.
+	endOfText = "\x00"
 	// readyFD is the number of the pipe: the first one after the standard streams.
 	readyFD = 3
 )
@@ -60,7 +63,7 @@ func StartBackground(args []string) error {
 		return cmd.Process.Release()
 	}
 	state := cmd.Wait()
-	if text, hint, _ := strings.Cut(string(message), "\n"); text != "" {
+	if text, hint, _ := strings.Cut(string(message), endOfText); text != "" {
 		return &startFailure{text, hint}
 	}
 	return fmt.Errorf("start %s: the daemon ended before it was ready: %w", program, state)
@@ -105,7 +108,7 @@ func (s *Starter) Ready() error { return s.say(readyMessage) }
 
 // Failed says why the daemon did not come up, and what to try. If it was ready
 // once, nobody listens any more.
-func (s *Starter) Failed(cause error) { _ = s.say(cause.Error() + "\n" + Hint(cause)) }
+func (s *Starter) Failed(cause error) { _ = s.say(cause.Error() + endOfText + Hint(cause)) }
 
 func (s *Starter) say(message string) error {
 	if s == nil {

@@ -4,6 +4,8 @@ import (
 	"errors"
 	"io/fs"
 
+	"golang.org/x/sys/unix"
+
 	"shellspawn/spawnsock"
 )
 
@@ -18,7 +20,7 @@ func Hint(err error) string {
 		return "'shellspawn status' with the same --socket shows that daemon, 'shellspawn stop' ends it"
 	case errors.Is(err, fs.ErrNotExist):
 		return "make the directory, or name another path"
-	case errors.Is(err, fs.ErrPermission):
+	case errors.Is(err, unix.EACCES):
 		return "name a path in a directory of your own"
 	}
 	return ""
