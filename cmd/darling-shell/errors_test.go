@@ -196,20 +196,21 @@ func TestErrorsOfPermission(t *testing.T) {
 	if err := os.Chmod(closed, 0); err != nil {
 		t.Fatal(err)
 	}
-	owner := strings.TrimSpace(printed(t, "stat", "-c", "owner %U and group %G", path))
+	owner := ownersOf(t, path)
 	each(t, mine, mine.Client, []mistake{
 		{"mode", []string{"-S", path, "true"}, 125, "connect " + path + ": permission denied", "it has mode 0040, " + owner + ", and you are "},
 		{"directory", []string{"-S", closed + "/s", "true"}, 125, "connect " + closed + "/s: permission denied", "a directory on the way to it is closed to you"},
 	})
 }
 
-func printed(t *testing.T, argv ...string) string {
+// ownersOf names the owner and the group of a file.
+func ownersOf(t *testing.T, path string) string {
 	t.Helper()
-	out, err := exec.Command(argv[0], argv[1:]...).Output()
+	out, err := exec.Command("stat", "-c", "owner %U and group %G", path).Output()
 	if err != nil {
 		t.Fatal(err)
 	}
-	return string(out)
+	return strings.TrimSpace(string(out))
 }
 
 // fill takes all places of an accept queue that nobody serves.
