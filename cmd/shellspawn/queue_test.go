@@ -224,7 +224,7 @@ func TestSomaxconnRaised(t *testing.T) {
 
 // D3: out of descriptors, with 500 clients at the door, the daemon neither dies
 // nor spins nor fills its log; as soon as there are descriptors all are served.
-func TestOutOfDescriptors(t *testing.T) {
+func TestNoDescriptorToAccept(t *testing.T) {
 	d := spawntest.StartDaemon(t)
 	must(t, d, "status") // whatever is opened once is open now
 	var old unix.Rlimit
