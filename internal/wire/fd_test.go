@@ -20,12 +20,13 @@ func pair(t *testing.T) (a, b int) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() {
-		_ = unix.Close(fds[1])
-		_ = unix.Close(fds[0]) // a test may have closed it
-	})
+	t.Cleanup(func() { wire.CloseAll(fds[:]) })
 	return fds[0], fds[1]
 }
+
+// hangUp is the end of the stream for the other side. The descriptor stays, so
+// that nothing else can get its number.
+func hangUp(fd int) { _ = unix.Shutdown(fd, unix.SHUT_RDWR) }
 
 // files are n different open files that the test owns.
 func files(t *testing.T, n int) (fds []int) {
@@ -83,7 +84,7 @@ func TestSend(t *testing.T) {
 	if err := wire.Send(a, request, sent...); err != nil {
 		t.Fatal(err)
 	}
-	_ = unix.Close(a)
+	hangUp(a)
 	kind, fds, err := received(b)
 	defer wire.CloseAll(fds)
 	if err != nil || kind != wire.KindStart || len(fds) != 3 {
@@ -105,7 +106,7 @@ func TestSendLong(t *testing.T) {
 	s := &wire.Start{Argv: []string{string(bytes.Repeat([]byte("x"), 4<<20))}, Stdio: []byte{1}}
 	go func() {
 		_ = wire.Send(a, wire.AppendStart(nil, wire.Hello{Version: 1}, s), 1) // judged by what arrives
-		_ = unix.Close(a)
+		hangUp(a)
 	}()
 	kind, fds, err := received(b)
 	wire.CloseAll(fds)
@@ -136,7 +137,7 @@ func TestDescriptorsRefused(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			a, b := pair(t)
 			send(t, a, b)
-			_ = unix.Close(a)
+			hangUp(a)
 			before := openFiles(t)
 			kind, fds, err := received(b)
 			if !errors.Is(err, wire.ErrProtocol) {
@@ -204,7 +205,7 @@ func withCredentials(t *testing.T, a, b int, request []byte) {
 func TestReaderClose(t *testing.T) {
 	a, b := pair(t)
 	rawSend(t, a, []byte{0, 1, 12}, unix.UnixRights(files(t, 3)...))
-	_ = unix.Close(a)
+	hangUp(a)
 	before := openFiles(t)
 	r := wire.NewReader(wire.RecvFD(b, 0), nil)
 	if _, _, err := r.Opening(); err != io.ErrUnexpectedEOF {
@@ -230,7 +231,7 @@ func TestRecvNow(t *testing.T) {
 			t.Errorf("%s: %d, %v, %v, want EAGAIN", name, n, fds, err)
 		}
 	}
-	_ = unix.Close(a)
+	hangUp(a)
 	if n, _, err := wire.RecvNow(b, make([]byte, 10)); n != 0 || err != nil {
 		t.Errorf("at the end: %d, %v", n, err)
 	}
@@ -258,7 +259,7 @@ func TestRecvBare(t *testing.T) {
 	if after := openFiles(t); after != before {
 		t.Errorf("%d descriptors before, %d after", before, after)
 	}
-	_ = unix.Close(a)
+	hangUp(a)
 	if n, err := wire.RecvBare(b, buf); n != 0 || err != nil {
 		t.Errorf("at the end: %d, %v", n, err)
 	}
@@ -267,7 +268,7 @@ func TestRecvBare(t *testing.T) {
 // Nobody there is an error and no signal.
 func TestSendToNobody(t *testing.T) {
 	a, b := pair(t)
-	_ = unix.Close(b)
+	hangUp(b)
 	if err := wire.Send(a, []byte("x"), files(t, 1)...); err != unix.EPIPE {
 		t.Errorf("%v, want EPIPE", err)
 	}
