@@ -32,9 +32,12 @@ test: unit race ordinary
 unit:
 	$(GO) test -timeout 20m ./...
 
-# The same code under the race detector; end to end with programs built so.
+# The same code under the race detector; end to end with programs built so, for
+# what the two programs do with several goroutines.
+RACE_E2E = TestA5Resize|TestC1|TestB2|TestJSONKeys|TestKillSends|TestBacklogWhile
 race:
-	SHELLSPAWN_TEST_RACE=1 CGO_ENABLED=1 $(GO) test -race -short -timeout 20m ./...
+	CGO_ENABLED=1 $(GO) test -race -timeout 20m ./internal/... ./spawnsock/... ./ptyexec/...
+	SHELLSPAWN_TEST_RACE=1 CGO_ENABLED=1 $(GO) test -timeout 20m -run '$(RACE_E2E)' ./cmd/...
 
 # As root: the packages once more as an ordinary user.
 ordinary:
