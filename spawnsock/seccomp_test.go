@@ -3,6 +3,7 @@
 package spawnsock_test
 
 import (
+	"errors"
 	"fmt"
 	"runtime"
 	"unsafe"
@@ -49,21 +50,22 @@ func supervise(nr uint32, plan []unix.Errno) error {
 		listener <- err
 		for err == nil {
 			var n notification
-			if err = ioctl(fd, seccompNotifRecv, unsafe.Pointer(&n)); err != nil {
-				break
-			}
-			v := verdict{id: n.id, flags: seccompContinue}
-			if len(plan) > 0 {
-				if plan[0] != 0 {
+			err = ioctl(fd, seccompNotifRecv, unsafe.Pointer(&n))
+			if err == nil {
+				v := verdict{id: n.id, flags: seccompContinue}
+				if len(plan) > 0 && plan[0] != 0 {
 					v = verdict{id: n.id, errno: -int32(plan[0])}
 				}
+				err = ioctl(fd, seccompNotifSend, unsafe.Pointer(&v))
+			}
+			switch {
+			case errors.Is(err, unix.ENOENT):
+				err = nil // a signal interrupted the call, which comes again
+			case err == nil && len(plan) > 0:
 				plan = plan[1:]
 			}
-			err = ioctl(fd, seccompNotifSend, unsafe.Pointer(&v))
 		}
-		if err != nil {
-			fmt.Println("error:", err)
-		}
+		fmt.Println("error:", err)
 	}()
 	return <-listener
 }
