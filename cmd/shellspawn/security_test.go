@@ -2,6 +2,7 @@ package main_test
 
 import (
 	"errors"
+	"fmt"
 	"io"
 	"os"
 	"strings"
@@ -13,6 +14,8 @@ import (
 	"shellspawn/internal/spawntest"
 	"shellspawn/internal/wire"
 )
+
+func init() { spawntest.RegisterHelper("security-limit", softLimit) }
 
 // forEverybody starts a daemon run by root whose socket everybody can reach. Whom
 // it serves is up to its arguments.
@@ -116,11 +119,43 @@ func alive(t *testing.T, d *spawntest.Daemon) {
 	}
 }
 
-// setLimit sets a resource limit of a process, now.
-func setLimit(t *testing.T, pid, resource int, soft, hard uint64) (old unix.Rlimit) {
+// lower lowers the soft limit of the daemon, until raise is called. Its own user may do
+// that; root would need CAP_SYS_RESOURCE.
+func lower(t *testing.T, d *spawntest.Daemon, resource int, soft uint64) (raise func()) {
 	t.Helper()
-	if err := unix.Prlimit(pid, resource, &unix.Rlimit{Cur: soft, Max: hard}, &old); err != nil {
-		t.Fatal(os.NewSyscallError("prlimit", err))
+	helper := spawntest.Helper(t, "security-limit")
+	set := func(soft uint64) (old uint64) {
+		t.Helper()
+		cmd := d.Command(helper, fmt.Sprint(d.PID), fmt.Sprint(resource), fmt.Sprint(soft))
+		out, err := cmd.CombinedOutput()
+		if err == nil {
+			_, err = fmt.Sscan(string(out), &old)
+		}
+		if err != nil {
+			t.Fatalf("set a limit of the daemon: %v: %s", err, out)
+		}
+		return old
 	}
-	return old
+	old := set(soft)
+	return func() { set(old) }
+}
+
+// softLimit sets the soft limit of a process and prints the one before.
+func softLimit(args []string) int {
+	var pid, resource int
+	var limit, old unix.Rlimit
+	_, err := fmt.Sscan(strings.Join(args, " "), &pid, &resource, &limit.Cur)
+	if err == nil {
+		err = unix.Prlimit(pid, resource, nil, &old)
+	}
+	if err == nil {
+		limit.Max = old.Max
+		err = unix.Prlimit(pid, resource, &limit, nil)
+	}
+	if err != nil {
+		fmt.Println(err)
+		return 99
+	}
+	fmt.Println(old.Cur)
+	return 0
 }

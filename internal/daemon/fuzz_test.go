@@ -143,11 +143,11 @@ func (s *subject) settle(t testing.TB) {
 		return len(s.daemon.shells) == 0 && s.daemon.places == 0 && len(s.daemon.perUser) == 0 && openDescriptors(t) == s.calm
 	}
 	if !spawntest.Within(10*time.Second, calm) {
-		t.Errorf("%d shells, %d places, %d descriptors open; there were %d",
+		t.Fatalf("%d shells, %d places, %d descriptors open; there were %d",
 			len(s.daemon.shells), s.daemon.places, openDescriptors(t), s.calm)
 	}
 	if n := s.panics.Swap(0); n != 0 {
-		t.Errorf("%d panics", n)
+		t.Fatalf("%d panics", n)
 	}
 }
 

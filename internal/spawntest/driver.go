@@ -220,7 +220,14 @@ func DevNull(t testing.TB) []int {
 // child. It is how a test says that nothing was left behind.
 func (d *Daemon) Settle(t testing.TB, descriptors int) {
 	t.Helper()
-	if !Within(Deadline, func() bool { return len(d.FDs()) <= descriptors && len(d.Children()) == 0 }) {
-		t.Errorf("%d descriptors after %d before, %d children: %v", len(d.FDs()), descriptors, len(d.Children()), d.FDs())
+	d.SettleChildren(t, descriptors, 0)
+}
+
+// SettleChildren is Settle for a daemon that goes on with some shells.
+func (d *Daemon) SettleChildren(t testing.TB, descriptors, children int) {
+	t.Helper()
+	if !Within(Deadline, func() bool { return len(d.FDs()) <= descriptors && len(d.Children()) == children }) {
+		t.Errorf("%d descriptors after %d before, %d children, want %d: %v",
+			len(d.FDs()), descriptors, len(d.Children()), children, d.FDs())
 	}
 }

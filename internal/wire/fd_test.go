@@ -104,12 +104,13 @@ func TestSend(t *testing.T) {
 func TestSendLong(t *testing.T) {
 	a, b := pair(t)
 	s := &wire.Start{Argv: []string{string(bytes.Repeat([]byte("x"), 4<<20))}, Stdio: []byte{1}}
-	go func() {
-		_ = wire.Send(a, wire.AppendStart(nil, wire.Hello{Version: 1}, s), 1) // judged by what arrives
-		hangUp(a)
-	}()
+	sent := make(chan error, 1)
+	go func() { sent <- wire.Send(a, wire.AppendStart(nil, wire.Hello{Version: 1}, s), 1) }()
 	kind, fds, err := received(b)
 	wire.CloseAll(fds)
+	if err := <-sent; err != nil {
+		t.Error(err)
+	}
 	if err != nil || kind != wire.KindStart || len(fds) != 1 {
 		t.Errorf("kind %#x, %d descriptors, %v", kind, len(fds), err)
 	}
