@@ -23,7 +23,7 @@ func (b *bench) daemonAlone() error {
 			{name: "pipes", run: single(func() (float64, error) { return b.daemonRate(int(null.Fd()), false, most) })},
 			{name: "pty", run: single(func() (float64, error) { return b.daemonRate(int(null.Fd()), true, most) })},
 		}
-		alternate(b.sizes.series, b.sizes.limit, all...)
+		alternate(b.sizes.series, b.limit(), all...)
 		for _, s := range all {
 			r := s.got.ratioTo(all[0].got)
 			t.row(fmt.Sprint(most), s.name, number(s.got.median(), "%.0f"), r.String())

@@ -6,11 +6,14 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"time"
 )
 
 // bench is one run: what is measured, and where.
 type bench struct {
 	sizes   sizes
+	began   time.Time
+	tables  int    // still to come
 	dir     string // private, gone afterwards
 	machine string
 	env     []string
@@ -27,7 +30,7 @@ type bench struct {
 
 // prepare builds everything and starts the servers.
 func prepare(short bool, binaries string) (b *bench, err error) {
-	b = &bench{sizes: full, machine: describeMachine()}
+	b = &bench{sizes: full, began: time.Now(), tables: tables, machine: describeMachine()}
 	if short {
 		b.sizes = quick
 	}
@@ -67,6 +70,14 @@ func (b *bench) cleanUp() {
 			b.ends[i]()
 		}
 	})
+}
+
+// limit is how long the rounds of the next table may take. On a busy machine it
+// shrinks, so that a run ends in time whatever else goes on.
+func (b *bench) limit() time.Duration {
+	b.tables--
+	left := (b.sizes.total - time.Since(b.began)) / time.Duration(max(b.tables, 1))
+	return min(max(2*left, time.Second/2), b.sizes.limit)
 }
 
 // path names a file in the private directory.

@@ -47,7 +47,7 @@ func (b *bench) burstOf(t *table, clients, runs int, name string, terminal bool,
 		}
 		all, failed = append(all, one), append(failed, lost)
 	}
-	alternate(runs, b.sizes.limit, all...)
+	alternate(runs, b.limit(), all...)
 	for i, s := range all {
 		r := s.got.ratioTo(all[0].got)
 		done := len(s.got)*clients - *failed[i]

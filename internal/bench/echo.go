@@ -22,7 +22,7 @@ func (b *bench) echo() error {
 	} {
 		blocks := b.sizes.keys / way.block
 		keyboards, all := b.keyboards(blocks*way.block, way.block, way.flood)
-		alternate(blocks, b.sizes.limit, all...)
+		alternate(blocks, b.limit(), all...)
 		for _, k := range keyboards {
 			k.close()
 		}

@@ -38,6 +38,7 @@ type herd struct {
 	daemon   *daemon
 	clients  []*process
 	screens  []*terminal
+	held     *protocol // shells without a client
 	null     *os.File
 	empty    usage   // of the daemon before the first shell
 	base     samples // one more start beside the fewest shells, to compare with
@@ -53,6 +54,7 @@ func (b *bench) newHerd(way string, terminal bool) (*herd, error) {
 		h.end()
 		return nil, err
 	}
+	h.held = b.newProtocol(d, terminal, int(h.null.Fd()), sleeper...)
 	// One start first: what it sets up for good is no shell's.
 	if err := b.newProtocol(d, terminal, int(h.null.Fd()), "/bin/true").run(1, 1); err != nil {
 		h.end()
@@ -92,11 +94,23 @@ func (h *herd) measure() error {
 	return nil
 }
 
-// grow starts clients until there are n, and waits until all their programs
-// run.
+// shells is how many there are.
+func (h *herd) shells() int { return len(h.clients) + len(h.held.slots) }
+
+// mostClients are started; further shells have their connection here. A client
+// on a terminal takes two ptys, and the kernel allows 4096 unless told
+// otherwise.
+const mostClients = 1000
+
+// grow starts clients until there are n shells, and waits until all their
+// programs run.
 func (h *herd) grow(n int) error {
-	for len(h.clients) < n {
-		if err := h.add(); err != nil {
+	for h.shells() < n {
+		add := h.add
+		if len(h.clients) >= mostClients {
+			add = h.held.hold
+		}
+		if err := add(); err != nil {
 			return err
 		}
 	}
@@ -148,12 +162,12 @@ func (h *herd) cost() ([]string, error) {
 		}
 		pss, fds, threads = append(pss, u.pss), append(fds, float64(u.fds)), append(threads, float64(u.threads))
 	}
-	n := float64(len(h.clients))
+	n := float64(h.shells())
 	perShell := (d.pss - h.empty.pss) / n
 	h.bench.summary.put("idle shell, "+h.way+", daemon PSS, KiB", oursName, number(perShell, "%.0f"))
 	h.bench.summary.put("idle shell, "+h.way+", client PSS, KiB", oursName, number(pss.median(), "%.0f"))
 	return []string{
-		fmt.Sprint(len(h.clients)), number(perShell, "%.1f"), number(float64(d.fds-h.empty.fds)/n, "%.2f"), fmt.Sprint(d.threads),
+		fmt.Sprint(h.shells()), number(perShell, "%.1f"), number(float64(d.fds-h.empty.fds)/n, "%.2f"), fmt.Sprint(d.threads),
 		number(pss.median(), "%.0f"), number(fds.median(), "%.0f"), number(threads.median(), "%.0f"),
 	}, nil
 }
@@ -185,7 +199,7 @@ func (h *herd) oneMore() ([]string, error) {
 			return time.Since(began).Seconds(), err
 		})},
 	}
-	alternate(b.sizes.moreStarts, b.sizes.limit/2, all...)
+	alternate(b.sizes.moreStarts, b.limit(), all...)
 	for _, s := range all {
 		if s.err != nil {
 			return nil, s.err
@@ -195,10 +209,10 @@ func (h *herd) oneMore() ([]string, error) {
 		h.base = all[2].got
 	}
 	grown := all[2].got.ratioTo(h.base)
-	b.summary.put("one more start beside "+fmt.Sprint(len(h.clients))+" shells against "+fmt.Sprint(b.sizes.shells[0])+", "+h.way,
+	b.summary.put("one more start beside "+fmt.Sprint(h.shells())+" shells against "+fmt.Sprint(b.sizes.shells[0])+", "+h.way,
 		oursName, number(grown.medians, "%.2f"))
 	return []string{
-		fmt.Sprint(len(h.clients)), milli(all[0].got.median()), milli(all[1].got.median()), all[1].got.ratioTo(all[0].got).String(),
+		fmt.Sprint(h.shells()), milli(all[0].got.median()), milli(all[1].got.median()), all[1].got.ratioTo(all[0].got).String(),
 		milli(all[2].got.median()), grown.String(),
 	}, nil
 }
@@ -221,7 +235,7 @@ func (h *herd) calm() (string, error) {
 	after, err := h.switches()
 	perMinute := time.Minute.Seconds() / h.bench.sizes.calm.Seconds()
 	return fmt.Sprintf("Context switches per minute beside %d idle shells, taken over %v: daemon %.0f, one client %.0f.",
-		len(h.clients), h.bench.sizes.calm,
+		h.shells(), h.bench.sizes.calm,
 		float64(after[0]-before[0])*perMinute, float64(after[1]-before[1])*perMinute), err
 }
 
@@ -279,6 +293,9 @@ func (h *herd) end() {
 	}
 	for _, t := range h.screens {
 		t.hangUp()
+	}
+	if h.held != nil {
+		h.held.close()
 	}
 	h.daemon.stop()
 	if h.null != nil {

@@ -35,7 +35,6 @@ func main() {
 // run takes no time into its verdict: it fails if a measure could not be taken,
 // never for how it came out.
 func run(short bool, only, update, binaries string) error {
-	began := time.Now()
 	b, err := prepare(short, binaries)
 	if err != nil {
 		return err
@@ -48,7 +47,7 @@ func run(short bool, only, update, binaries string) error {
 			b.measure(m)
 		}
 	}
-	fmt.Printf("Taken in %.0f s.\n", time.Since(began).Seconds())
+	fmt.Printf("Taken in %.0f s.\n", time.Since(b.began).Seconds())
 	if update == "" {
 		return nil
 	}

@@ -21,7 +21,7 @@ func (b *bench) oneShot() error {
 		{"one-shot, login shell", "Through a login shell, pipes:", func(s subject) command { return s.login }, (*bench).timePipes},
 	} {
 		all := b.seriesOf(way.of, way.run, "/bin/true")
-		alternate(b.sizes.rounds, b.sizes.limit, all...)
+		alternate(b.sizes.rounds, b.limit(), all...)
 		fmt.Printf("%s\n\n", way.text)
 		b.latencies(way.measure, "ms", milli, all)
 	}

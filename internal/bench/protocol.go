@@ -39,6 +39,20 @@ func (b *bench) newProtocol(d *daemon, terminal bool, null int, argv ...string) 
 	return p
 }
 
+// hold makes one start more whose connection and terminal stay open until close.
+func (p *protocol) hold() error {
+	i := len(p.slots)
+	p.slots, p.polls = append(p.slots, slot{}), append(p.polls, unix.PollFd{})
+	if err := p.begin(i); err != nil {
+		return err
+	}
+	if _, err := unix.Poll(p.polls[i:], int(patience.Milliseconds())); err != nil && err != unix.EINTR {
+		return err
+	}
+	_, err := p.advance(i)
+	return err
+}
+
 // run makes count starts, no more than most of them at a time, and returns once
 // the status of each has arrived.
 func (p *protocol) run(count, most int) error {

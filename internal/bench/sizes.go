@@ -20,6 +20,7 @@ type sizes struct {
 	moreStarts int   // beside the idle ones
 	calm       time.Duration
 	limit      time.Duration // for each table, by which its rounds are cut
+	total      time.Duration // for everything, see (*bench).limit
 }
 
 var full = sizes{
@@ -29,7 +30,7 @@ var full = sizes{
 	pipeBytes: 512 << 20, ptyBytes: 24 << 20, ptyInput: 3 << 20, copies: 5,
 	keys:   500,
 	shells: []int{10, 100, 1000, 2000}, moreStarts: 150, calm: 6 * time.Second,
-	limit: 7 * time.Second,
+	limit: 7 * time.Second, total: 160 * time.Second,
 }
 
 var quick = sizes{
@@ -39,8 +40,11 @@ var quick = sizes{
 	pipeBytes: 64 << 20, ptyBytes: 4 << 20, ptyInput: 512 << 10, copies: 2,
 	keys:   50,
 	shells: []int{10, 100}, moreStarts: 20, calm: time.Second,
-	limit: 3 * time.Second,
+	limit: 3 * time.Second, total: 40 * time.Second,
 }
+
+// tables is how many series of rounds a run takes.
+const tables = 3 + 2*3 + 2 + 4 + 2 + 2*4
 
 // patience bounds whatever should be over at once: who takes longer hangs.
 const patience = 10 * time.Second

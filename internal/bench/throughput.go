@@ -34,7 +34,7 @@ func (b *bench) throughput() error {
 		{"pty in", asPty, (*bench).ptyIn, inPty},
 	} {
 		all := b.seriesOf(way.of, way.run, way.argv...)
-		alternate(b.sizes.copies, b.sizes.limit, all...)
+		alternate(b.sizes.copies, b.limit(), all...)
 		b.rates(way.name, all)
 	}
 	return nil
