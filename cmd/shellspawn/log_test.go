@@ -79,6 +79,7 @@ func TestLogToJournal(t *testing.T) {
 // Standard error that was redirected in a wrapper is not the journal any more.
 func TestLogNotToJournal(t *testing.T) {
 	d := spawntest.StartDaemon(t, spawntest.Env("JOURNAL_STREAM=1:1"))
+	d.Run(nil, "true") // nobody is served before the first line
 	if log := d.Log(); !strings.HasPrefix(log, "time=") {
 		t.Errorf("the log begins %q, want a time", log)
 	}

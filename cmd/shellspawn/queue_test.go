@@ -185,6 +185,7 @@ func fill(t *testing.T, path string) int {
 func TestClampedBacklogIsLogged(t *testing.T) {
 	most := somaxconn(t)
 	d := spawntest.StartDaemon(t, spawntest.Args("--backlog", strconv.Itoa(2*most)))
+	d.Run(nil, "true") // nobody is served before the first line
 	for _, want := range []string{
 		fmt.Sprintf("msg=listening path=%s inherited=false backlog=%d effective=%d somaxconn=%d", d.Socket, 2*most, most, most),
 		"level=WARN msg=\"backlog cut by the kernel; raise net.core.somaxconn\"",
