@@ -60,10 +60,11 @@ func (s *session) run(restoreQuit func()) int {
 	s.reader = wire.NewReader(wire.RecvFD(s.conn.fd, 0), nil)
 	s.abortion = make(chan struct{})
 	s.boundSends()
+	// Before the request: the program may be signalled as soon as it runs.
+	s.signals = startRelay(s)
 	if f := s.dialect.request(); f != nil {
 		return s.report.failed(f)
 	}
-	s.signals = startRelay(s)
 	restoreQuit()
 	if f := s.dialect.started(); f != nil {
 		if status := int(s.aborted.Load()); status != 0 {
