@@ -298,9 +298,14 @@ func TestB12Stop(t *testing.T) {
 				await(t, "start of the program", started)
 			}
 			spawntest.Eventually(t, "three shells in the log", func() bool { return strings.Count(d.Log(), "msg=start ") == 3 })
+			began := time.Now()
 			d.Signal(unix.SIGTERM)
 			if code := d.WaitExit().ExitCode(); code != 0 {
 				t.Errorf("the daemon exits with %d", code)
+			}
+			// The grace of one second, and what a busy machine takes.
+			if took := time.Since(began); took > 9*time.Second {
+				t.Errorf("it took %v", took)
 			}
 			clients.Wait()
 			if _, err := os.Lstat(d.Socket); !os.IsNotExist(err) {
