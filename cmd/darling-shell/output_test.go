@@ -73,7 +73,7 @@ func TestA1PausedReader(t *testing.T) {
 		term.Start(d.Client("head", "-c", "18000", "/dev/zero"))
 		spawntest.Eventually(t, "start of the program", func() bool { return len(d.Children()) > 0 || logs(d, "exit") })
 		spawntest.Eventually(t, "end of the program", func() bool { return len(d.Children()) == 0 })
-		quiet(t, term.PID())
+		spawntest.Quiet(t, term.PID())
 		term.ResumeReading()
 		if code := term.Wait(); code != 0 {
 			t.Errorf("status %d", code)
@@ -85,20 +85,6 @@ func TestA1PausedReader(t *testing.T) {
 // logs reports whether the daemon has logged an event.
 func logs(d *spawntest.Daemon, event string) bool {
 	return strings.Contains(d.Log(), "msg="+event+" ")
-}
-
-// quiet waits until a process does nothing any more: none of its threads has run
-// between two looks a little apart.
-func quiet(t *testing.T, pid int) {
-	t.Helper()
-	last := ""
-	spawntest.Eventually(t, "quiet process", func() bool {
-		now := spawntest.Activity(pid)
-		still := now == last
-		last = now
-		time.Sleep(50 * time.Millisecond)
-		return still
-	})
 }
 
 // A2: something in the background that keeps the pty or the pipe open does not
@@ -262,7 +248,7 @@ func TestA13StoppedReader(t *testing.T) {
 	term.Start(d.Client("seq", "1", "2000000"))
 	spawntest.Eventually(t, "start of the program", func() bool { return len(d.Children()) > 0 })
 	program := d.Children()[0].PID
-	quiet(t, program)
+	spawntest.Quiet(t, program)
 	client, daemon := spawntest.ResidentKiB(term.PID()), spawntest.ResidentKiB(d.PID)
 	if out, _, code := d.Run(nil, "echo", "alive"); string(out) != "alive\n" || code != 0 {
 		t.Errorf("another shell printed %q, status %d", out, code)
@@ -270,7 +256,7 @@ func TestA13StoppedReader(t *testing.T) {
 	term.ResumeReading()
 	spawntest.Eventually(t, "half of the output", func() bool { return len(term.Output()) > len(want)/2 })
 	term.PauseReading()
-	quiet(t, program)
+	spawntest.Quiet(t, program)
 	if now := spawntest.ResidentKiB(term.PID()); now > client+4<<10 || now > 64<<10 && !spawntest.Race() {
 		t.Errorf("the client grew from %d to %d KiB", client, now)
 	}

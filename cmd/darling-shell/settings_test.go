@@ -87,7 +87,7 @@ func TestA5Resize(t *testing.T) {
 		}
 		term.Resize(77, 177, 3, 4)
 		term.Expect(`size 77 177 3 4\.`)
-		quiet(t, term.PID())
+		spawntest.Quiet(t, term.PID())
 		if !bytes.HasSuffix(bytes.TrimRight(term.Output(), "\r\n"), []byte("size 77 177 3 4.")) {
 			t.Errorf("another size came after the last one: %q", term.Output()[len(term.Output())-80:])
 		}

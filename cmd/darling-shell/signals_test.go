@@ -402,7 +402,7 @@ func TestB11BeforeTheStart(t *testing.T) {
 			spawntest.Eventually(t, "connection", func() bool { return hasSocket(client) || !spawntest.Alive(client) })
 			began := time.Now()
 			if row.end != nil {
-				quiet(t, client)
+				spawntest.Quiet(t, client)
 				row.end(term, client)
 			}
 			code := jobs.Exited()

@@ -111,12 +111,14 @@ func field(text, name string) string {
 	return ""
 }
 
-// alive asserts that the daemon still serves: it is how each attack ends.
+// alive asserts that the daemon still serves, and waits until it has done with it: it is
+// how each attack ends, and what comes before counting descriptors.
 func alive(t *testing.T, d *spawntest.Daemon) {
 	t.Helper()
 	if text := output(t, d.Connect(), "echo", "alive"); text != "alive\n" {
 		t.Errorf("the daemon says %q", text)
 	}
+	spawntest.Quiet(t, d.PID)
 }
 
 // lower lowers the soft limit of the daemon, until raise is called. Its own user may do

@@ -7,6 +7,8 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"testing"
+	"time"
 )
 
 // Process is what /proc/PID/stat says of a process, see proc_pid_stat(5).
@@ -139,4 +141,25 @@ func Activity(pid int) string {
 	}
 	slices.Sort(switches)
 	return strings.Join(switches, " ")
+}
+
+// Quiet waits until a process does nothing any more: no thread of it runs or is
+// about to, and none has between two looks a little apart.
+func Quiet(t testing.TB, pid int) {
+	t.Helper()
+	last := ""
+	Eventually(t, "quiet process", func() bool {
+		now := Activity(pid)
+		still := now == last && !running(pid)
+		last = now
+		time.Sleep(50 * time.Millisecond)
+		return still
+	})
+}
+
+func running(pid int) bool {
+	names, _ := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/status", pid))
+	return slices.ContainsFunc(names, func(name string) bool {
+		return strings.HasPrefix(colonField(name, "State"), "R")
+	})
 }
