@@ -55,9 +55,7 @@ func (l *Listener) wanted(cause error) (bool, error) {
 	}
 	waited := false
 	err = raw.Read(func(fd uintptr) bool {
-		fds := []unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}
-		n, err := unix.Poll(fds, 0)
-		ready := n > 0 || err != nil
+		ready := readable(int(fd))
 		waited = waited || !ready
 		return ready
 	})

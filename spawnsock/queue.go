@@ -34,15 +34,18 @@ func (l *Listener) queueLocked() (now, limit int, err error) {
 }
 
 // sample notes how many wait right after a client was accepted, who waited
-// together with them and so counts.
+// together with them and so counts. Most of the time there is nobody else, which
+// poll(2) tells for a hundredth of what the question to the kernel costs.
 func (l *Listener) sample() {
-	if !l.meter.due() {
-		return
-	}
 	l.mu.Lock()
-	ino := l.now.ino
+	s := l.now
 	l.mu.Unlock()
-	l.meter.sample(ino)
+	switch {
+	case !s.crowded():
+		l.meter.seen(1)
+	case l.meter.due():
+		l.meter.sample(s.ino)
+	}
 }
 
 // The kernel looks for a socket by walking all Unix sockets of the network

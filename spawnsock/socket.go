@@ -40,6 +40,15 @@ func (s socket) control(do func(fd int) error) error {
 	return control(raw, do)
 }
 
+// crowded says whether a client waits to be accepted; on a closed socket nobody does.
+func (s socket) crowded() (yes bool) {
+	_ = s.control(func(fd int) error {
+		yes = readable(fd)
+		return nil
+	})
+	return yes
+}
+
 // newSocket binds a new socket to the place, which has been cleared, and
 // listens. On failure nothing is left of it.
 func newSocket(p *place, o Options) (s socket, err error) {
@@ -89,6 +98,14 @@ func wrap(f *os.File) (s socket, err error) {
 		_ = s.ln.Close() // the first error is the one that matters
 	}
 	return s, err
+}
+
+// readable says whether fd can be read now: on a listening socket, whether there is
+// somebody to accept. An error is for the one who reads to see.
+func readable(fd int) bool {
+	fds := []unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}
+	n, err := unix.Poll(fds, 0)
+	return n > 0 || err != nil
 }
 
 // control runs f on the descriptor behind raw, which cannot be closed

@@ -43,8 +43,12 @@ func NewLog(w io.Writer, level, format string, journal bool) (*slog.Logger, erro
 
 // visible writes out what a terminal could take for more than text and the JSON
 // handler would leave as it is: DEL, the control characters of ISO 8859-1, those that
-// turn the direction of text. Names of programs may hold anything.
+// turn the direction of text. Names of programs may hold anything; numbers and times
+// do not, and to write those out costs more than the line.
 func visible(a slog.Attr) slog.Attr {
+	if kind := a.Value.Kind(); kind != slog.KindString && kind != slog.KindAny {
+		return a
+	}
 	text := a.Value.String()
 	if !strings.ContainsFunc(text, hidden) {
 		return a

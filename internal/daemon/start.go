@@ -131,7 +131,7 @@ func elsewhere(spec *ptyexec.Spec, u userdb.User) {
 
 // logStart comes after the answer: nobody has to wait for a line of log.
 func (s *shell) logStart() {
-	s.daemon.log.Info("start", "conn", s.id, "uid", s.user.UID, "pid", s.process.PID(), "tty", s.process.TTY(), "program", shortName(s.program))
+	s.log("start", slog.String("tty", s.process.TTY()), slog.String("program", shortName(s.program)))
 }
 
 // answerStarted sends the pid and the master of the pty, which is the client's
