@@ -25,7 +25,7 @@ var allowed = map[string][]string{
 	"internal/doctor":             {"internal/control", "internal/systemd", "internal/wire", "spawnsock", "spawnsock/dial"},
 	"internal/tty":                {},
 	"internal/systemd":            {},
-	"internal/userdb":             {},
+	"internal/userdb":             {"ptyexec"},
 	"internal/spawntest":          {"internal/wire", "ptyexec", "spawnsock", "spawnsock/dial"},
 	"internal/bench":              {"internal/spawntest", "internal/tty", "internal/wire", "spawnsock/dial"},
 }

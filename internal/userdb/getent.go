@@ -1,16 +1,17 @@
 package userdb
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
+	"io"
+	"os"
 	"os/exec"
 	"strings"
 	"time"
 	"unicode"
 
-	"golang.org/x/sys/unix"
+	"shellspawn/ptyexec"
 )
 
 // maxAnswer bounds what one run of getent may print. Only the list of all
@@ -63,10 +64,6 @@ func askable(name string) bool {
 
 // getent runs getent(1) once. No output and no error means that it does not know
 // the key, or that there is no getent to ask.
-//
-// The output decides, not the exit status: where the daemon is process 1 its
-// reaper of orphans may collect this child first, and then Wait has nothing to
-// report but ECHILD.
 func (db *DB) getent(q question) ([]byte, error) {
 	program, err := db.program()
 	if err != nil {
@@ -76,35 +73,83 @@ func (db *DB) getent(q question) ([]byte, error) {
 	if timeout == 0 {
 		timeout = 5 * time.Second
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), timeout)
+	out, status, err := run(program, q, timeout)
+	switch {
+	case err != nil:
+		return nil, fmt.Errorf("getent %s %s: %w", q.database, q.key, err)
+	case len(out) > 0 || status.Code() == 0 || status.Code() == getentNotFound:
+		return out, nil
+	}
+	return nil, fmt.Errorf("getent %s %s: %s", q.database, q.key, status)
+}
+
+// lingering is how long a grandchild that keeps the pipe is listened to after
+// getent has ended, and how long a killed getent may take to go.
+const lingering = time.Second
+
+// run runs getent with nothing of this process's own: no variable, no descriptor but the
+// pipe for its output, and in a session of its own. It goes through ptyexec so that a
+// process that reaps orphans, as process 1 does, leaves the status to us.
+func run(program string, q question, limit time.Duration) ([]byte, ptyexec.ExitStatus, error) {
+	r, w, err := os.Pipe()
+	if err != nil {
+		return nil, 0, err
+	}
+	defer r.Close()
+	ctx, cancel := context.WithTimeout(context.Background(), limit)
 	defer cancel()
-	args := []string{q.database}
+	p, err := ptyexec.Start(ctx, ptyexec.Spec{
+		Program: program, Args: arguments(q), Dir: "/",
+		Env:   []string{"PATH=/usr/bin:/bin", "LC_ALL=C"},
+		Stdio: &[3]int{-1, int(w.Fd()), -1},
+	})
+	_ = w.Close() // getent has its own, and without it there is an end to read
+	if err != nil {
+		return nil, 0, err
+	}
+	return collect(ctx, p, r, limit)
+}
+
+func arguments(q question) []string {
+	args := []string{"getent", q.database}
 	if q.key != "" {
 		args = append(args, q.key)
 	}
-	cmd := exec.CommandContext(ctx, program, args...)
-	cmd.Env = []string{"PATH=/usr/bin:/bin", "LC_ALL=C"} // nothing of the daemon's own
-	cmd.Dir = "/"
-	cmd.WaitDelay = time.Second // for a grandchild that keeps the pipe
-	out := &limitedBuffer{}
-	cmd.Stdout = out
-	err = cmd.Run()
-	switch {
-	case ctx.Err() != nil:
-		return nil, fmt.Errorf("getent %s %s: no answer within %v", q.database, q.key, timeout)
-	case out.full:
-		return nil, fmt.Errorf("getent %s %s: answer longer than %d bytes", q.database, q.key, maxAnswer)
-	case out.Len() > 0 || notFound(err):
-		return out.Bytes(), nil
-	}
-	return nil, fmt.Errorf("getent %s %s: %w", q.database, q.key, err)
+	return args
 }
 
-// notFound reports whether a run of getent that printed nothing is an answer.
-func notFound(err error) bool {
-	var exit *exec.ExitError
-	return err == nil || errors.Is(err, unix.ECHILD) ||
-		errors.As(err, &exit) && exit.ExitCode() == getentNotFound
+// collect reads what getent prints until it has ended or ctx has. One that cannot even
+// be killed is left to the goroutine that waits for it.
+func collect(ctx context.Context, p *ptyexec.Process, r *os.File, limit time.Duration) ([]byte, ptyexec.ExitStatus, error) {
+	var status ptyexec.ExitStatus
+	var lost error
+	ended := make(chan struct{})
+	go func() {
+		status, lost = p.Wait()
+		_ = r.SetReadDeadline(time.Now().Add(lingering)) // the reader may be gone
+		close(ended)
+	}()
+	late := context.AfterFunc(ctx, func() {
+		_ = p.Kill()                                     // it may have ended
+		_ = r.SetReadDeadline(time.Now().Add(lingering)) // as above
+	})
+	defer late()
+	out, err := io.ReadAll(io.LimitReader(r, maxAnswer+1))
+	switch {
+	case len(out) > maxAnswer:
+		_ = p.Kill() // it goes on writing
+		return nil, 0, fmt.Errorf("answer longer than %d bytes", maxAnswer)
+	case err != nil && !errors.Is(err, os.ErrDeadlineExceeded):
+		return nil, 0, err
+	}
+	select {
+	case <-ended:
+	case <-ctx.Done():
+	}
+	if ctx.Err() != nil {
+		return nil, 0, fmt.Errorf("no answer within %v", limit)
+	}
+	return out, status, lost
 }
 
 // program returns the getent to run. PATH is not consulted: a daemon may have
@@ -119,19 +164,4 @@ func (db *DB) program() (string, error) {
 		}
 	}
 	return "", exec.ErrNotFound
-}
-
-// limitedBuffer collects up to maxAnswer bytes and then refuses more, which
-// makes the writing program end.
-type limitedBuffer struct {
-	bytes.Buffer
-	full bool
-}
-
-func (b *limitedBuffer) Write(p []byte) (int, error) {
-	if b.Len()+len(p) > maxAnswer {
-		b.full = true
-		return 0, errors.New("too long")
-	}
-	return b.Buffer.Write(p)
 }

@@ -6,6 +6,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strconv"
 	"strings"
@@ -14,6 +15,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"shellspawn/ptyexec"
 )
 
 // TestMain lets the test binary play the daemon that is process 1, see
@@ -243,6 +246,39 @@ func TestGetentFails(t *testing.T) {
 	}
 }
 
+// E3: getent gets a fixed environment and nothing that this process has open, be it
+// close-on-exec or not.
+func TestSurroundingsOfGetent(t *testing.T) {
+	dir := t.TempDir()
+	stray, err := unix.Open(dir, unix.O_RDONLY, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer unix.Close(stray)
+	t.Setenv("SECRET", "x")
+	s := newSite(t, "", "", "#!/bin/sh\n{ env; pwd; readlink /proc/$$/fd/*; } >"+dir+"/seen\nexit 2\n")
+	if _, err := s.ByName("alice"); !errors.Is(err, ErrUnknown) {
+		t.Error(err)
+	}
+	seen, err := os.ReadFile(dir + "/seen")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var names []string
+	for line := range strings.Lines(string(seen)) {
+		if name, _, ok := strings.Cut(line, "="); ok {
+			names = append(names, name)
+		}
+	}
+	slices.Sort(names)
+	if !slices.Equal(names, []string{"LC_ALL", "PATH", "PWD"}) {
+		t.Errorf("it has the variables %q", names)
+	}
+	if text := string(seen); !strings.Contains(text, "\n/\n") || strings.Contains(text, dir+"\n") {
+		t.Errorf("its directory and descriptors:\n%s", text)
+	}
+}
+
 func TestAnswersAreKept(t *testing.T) {
 	s := newSite(t, "", "", directory)
 	var all sync.WaitGroup
@@ -288,8 +324,8 @@ func TestAnswersRunOut(t *testing.T) {
 	}
 }
 
-// The daemon as process 1 reaps every child it finds and may so take getent's
-// status before its starter sees it. The answer is right all the same.
+// B9: the daemon as process 1 reaps every child it finds, and may find getent before
+// its starter does. The answer is right all the same, and nothing is left open.
 func TestStolenStatus(t *testing.T) {
 	s := newSite(t, "", "", directory)
 	exe, err := os.Executable()
@@ -306,9 +342,11 @@ func TestStolenStatus(t *testing.T) {
 func lookUpWhileReaping(getent string) int {
 	go func() {
 		for {
-			unix.Wait4(-1, nil, 0, nil)
+			ptyexec.ReapOrphans()
+			runtime.Gosched()
 		}
 	}()
+	open := 0
 	for i := range 20 {
 		db := DB{PasswdFile: "/dev/null", GroupFile: "/dev/null", Getent: getent, Timeout: time.Minute}
 		u, err := db.ByName("alice")
@@ -320,6 +358,16 @@ func lookUpWhileReaping(getent string) int {
 			fmt.Printf("round %d: unknown user: %v\n", i, err)
 			return 1
 		}
+		if _, err := db.ByName("broken"); err == nil || errors.Is(err, ErrUnknown) {
+			fmt.Printf("round %d: a look-up that fails: %v\n", i, err)
+			return 1
+		}
+		fds, err := os.ReadDir("/proc/self/fd")
+		if err != nil || i > 0 && len(fds) != open {
+			fmt.Printf("round %d: %d descriptors, %d before, %v\n", i, len(fds), open, err)
+			return 1
+		}
+		open = len(fds)
 	}
 	return 0
 }
