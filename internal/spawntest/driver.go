@@ -165,13 +165,20 @@ func tooMany(fds []int) error {
 	return nil
 }
 
-// Exited waits for the end of the shell.
+// Exited waits for the end of the shell. Acknowledgements of signals that come
+// before it are passed over.
 func (c *Conn) Exited() (wire.Exited, error) {
-	payload, err := c.expect(wire.KindExited)
-	if err != nil {
-		return wire.Exited{}, err
+	for {
+		kind, payload, err := c.reader.Message()
+		switch {
+		case err != nil:
+			return wire.Exited{}, err
+		case kind == wire.KindExited:
+			return wire.ParseExited(payload)
+		case kind != wire.KindAck:
+			return wire.Exited{}, fmt.Errorf("message %#x in place of the end", uint16(kind))
+		}
 	}
-	return wire.ParseExited(payload)
 }
 
 // Reply waits for the answer to a control command.
