@@ -129,7 +129,10 @@ func TestErrorsOfServe(t *testing.T) {
 		t.Fatal(err)
 	}
 	socket := filepath.Join(dir, "s")
-	none := dir + "/none"
+	none, flags := dir+"/none", dir+"/flags"
+	if err := os.WriteFile(flags, []byte("backlog = 10\nmax-shells = many\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
 	mistakes := []mistake{
 		{"second daemon", []string{"--socket", taken.Socket}, 1, "listen " + taken.Socket + ": address already in use by pid " + strconv.Itoa(taken.PID), "'shellspawn status'"},
 		{"file in the way", []string{"--socket", file}, 1, "listen " + file + ": file exists and is not a socket", ""},
@@ -143,6 +146,8 @@ func TestErrorsOfServe(t *testing.T) {
 		{"unknown group", []string{"--socket-group", "no-such-group"}, 1, "--socket-group no-such-group: no such group", ""},
 		{"log file without directory", []string{"--log-file", none + "/log"}, 1, "open " + none + "/log: no such file or directory", "make the directory"},
 		{"log file that is a directory", []string{"--log-file", open}, 1, "open " + open + ": is a directory", ""},
+		{"no such file of flags", []string{"--config", none}, 1, "read " + none + ": no such file or directory", ""},
+		{"mistake in a file of flags", []string{"--config", flags}, 2, "read " + flags + ":2: max-shells many: not a number", "'shellspawn --help'"},
 		{"pid file without directory", []string{"--pid-file", none + "/pid"}, 1, "write pid file " + none + "/pid: no such file or directory", "make the directory"},
 		{"pid file that is a directory", []string{"--pid-file", open}, 1, "write pid file " + open + ": ", ""},
 	}

@@ -15,6 +15,8 @@ Commands:
   doctor                check this machine and the installation
 
 Flags of serve:
+      --config PATH             more of these flags, one on a line: max-shells = 40;
+                                SIGHUP reads it again
       --socket PATH             where to listen (/run/shellspawn.sock for root,
                                 $XDG_RUNTIME_DIR/shellspawn.sock for others)
       --socket-mode MODE        permission bits of the socket (0600)

@@ -92,7 +92,7 @@ func wrongFlag(err error) error {
 		what := map[string]string{
 			"int": "a number", "duration": "a duration such as 10s", "bool": "true or false",
 		}[invalid.GetFlag().Value.Type()]
-		return fmt.Errorf("%s %s: not %s", flagName(invalid.GetFlag()), invalid.GetValue(), what)
+		return &wrongValue{invalid.GetFlag().Name, invalid.GetValue(), "not " + what}
 	case errors.As(err, &lacking):
 		return fmt.Errorf("%s: needs a value", flagName(lacking.GetFlag()))
 	case errors.As(err, &unknown) && unknown.GetSpecifiedShortnames() != "":
@@ -102,6 +102,12 @@ func wrongFlag(err error) error {
 	}
 	return err
 }
+
+// wrongValue is a flag with a value that it cannot have.
+type wrongValue struct{ flag, value, cause string }
+
+func (w *wrongValue) Error() string { return "--" + w.text() }
+func (w *wrongValue) text() string  { return w.flag + " " + w.value + ": " + w.cause }
 
 // flagName is how a flag is given.
 func flagName(f *pflag.Flag) string {
@@ -114,6 +120,7 @@ func flagName(f *pflag.Flag) string {
 // parsed ends the command, with a status, where parsing says so: the help or the
 // version was asked for, or the command line is wrong.
 func parsed(err error) (status int, done bool) {
+	var file *mistake
 	switch {
 	case err == nil:
 		return statusOK, false
@@ -123,6 +130,8 @@ func parsed(err error) (status int, done bool) {
 	case errors.Is(err, errVersion):
 		fmt.Println("shellspawn " + version)
 		return statusOK, true
+	case errors.As(err, &file) && file.line == 0:
+		return failure(err), true
 	}
 	return usage(err), true
 }

@@ -3,8 +3,8 @@ package main
 import (
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
+	"log/slog"
 	"os"
 	"os/signal"
 	"path/filepath"
@@ -20,10 +20,11 @@ import (
 
 // options are the flags of serve.
 type options struct {
+	flags      *pflag.FlagSet
+	file       configFile
 	config     daemon.Config
 	mode       string
 	background bool
-	logFile    string
 	logLevel   string
 	logFormat  string
 }
@@ -31,6 +32,7 @@ type options struct {
 func serveFlags(o *options) *pflag.FlagSet {
 	f := newFlags("serve")
 	c := &o.config
+	f.StringVar(&o.file.path, "config", "", "")
 	f.StringVar(&c.Socket, "socket", "", "")
 	f.StringVar(&o.mode, "socket-mode", "0600", "")
 	f.StringVar(&c.SocketGroup, "socket-group", "", "")
@@ -45,7 +47,7 @@ func serveFlags(o *options) *pflag.FlagSet {
 	f.DurationVar(&c.ShutdownGrace, "shutdown-grace", 10*time.Second, "")
 	f.BoolVar(&o.background, "background", false, "")
 	f.StringVar(&c.PIDFile, "pid-file", "", "")
-	f.StringVar(&o.logFile, "log-file", "", "")
+	f.StringVar(&c.LogFile, "log-file", "", "")
 	f.StringVar(&o.logLevel, "log-level", "info", "")
 	f.StringVar(&o.logFormat, "log-format", "text", "")
 	return f
@@ -54,15 +56,23 @@ func serveFlags(o *options) *pflag.FlagSet {
 // parseServe checks everything that can be checked before anything is done.
 func parseServe(args []string) (*options, error) {
 	o := &options{}
-	f := serveFlags(o)
-	if err := parse(f, args); err != nil {
+	o.flags = serveFlags(o)
+	if err := parse(o.flags, args); err != nil {
 		return nil, err
 	}
-	if f.NArg() > 0 {
-		return nil, fmt.Errorf("unexpected argument %q", f.Arg(0))
+	if o.flags.NArg() > 0 {
+		return nil, fmt.Errorf("unexpected argument %q", o.flags.Arg(0))
+	}
+	if err := absolute(&o.file.path); err != nil {
+		return nil, err
+	}
+	if o.file.path != "" {
+		if err := o.file.read(o.flags); err != nil {
+			return nil, err
+		}
 	}
 	if err := o.check(); err != nil {
-		return nil, err
+		return nil, o.file.locate(err)
 	}
 	o.config.Version = version
 	if o.config.Socket == "" {
@@ -71,53 +81,60 @@ func parseServe(args []string) (*options, error) {
 	return o, o.resolve()
 }
 
+// check turns texts into values and refuses those that make no sense.
 func (o *options) check() error {
 	mode, err := strconv.ParseUint(o.mode, 8, 32)
 	if err != nil || mode&^0o777 != 0 {
-		return fmt.Errorf("--socket-mode %s: not an octal mode such as 0660", o.mode)
+		return &wrongValue{"socket-mode", o.mode, "not an octal mode such as 0660"}
 	}
 	c := &o.config
 	c.SocketMode = fs.FileMode(mode)
-	if c.Backlog < 1 {
-		return fmt.Errorf("--backlog %d: must be at least 1", c.Backlog)
+	if err := c.LogLevel.UnmarshalText([]byte(o.logLevel)); err != nil {
+		return &wrongValue{"log-level", o.logLevel, "not one of debug, info, warn, error"}
 	}
-	if c.MaxShells < 0 {
-		return fmt.Errorf("--max-shells %d: must not be negative", c.MaxShells)
+	if o.logFormat != "text" && o.logFormat != "json" {
+		return &wrongValue{"log-format", o.logFormat, "not one of text, json"}
 	}
-	if c.MaxShellsPerUser < 0 {
-		return fmt.Errorf("--max-shells-per-user %d: must not be negative", c.MaxShellsPerUser)
+	for _, bound := range []struct {
+		flag  string
+		wrong bool
+		cause string
+	}{
+		{"backlog", c.Backlog < 1, "must be at least 1"},
+		{"max-shells", c.MaxShells < 0, "must not be negative"},
+		{"max-shells-per-user", c.MaxShellsPerUser < 0, "must not be negative"},
+		{"request-timeout", c.RequestTimeout <= 0, "must be more than nothing"},
+		{"hangup-grace", c.HangupGrace < 0, "must not be negative"},
+		{"shutdown-grace", c.ShutdownGrace <= 0, "must be more than nothing"},
+	} {
+		if bound.wrong {
+			return &wrongValue{bound.flag, o.flags.Lookup(bound.flag).Value.String(), bound.cause}
+		}
 	}
-	if c.RequestTimeout <= 0 {
-		return fmt.Errorf("--request-timeout %s: must be more than nothing", c.RequestTimeout)
-	}
-	if c.HangupGrace < 0 {
-		return fmt.Errorf("--hangup-grace %s: must not be negative", c.HangupGrace)
-	}
-	if c.ShutdownGrace <= 0 {
-		return fmt.Errorf("--shutdown-grace %s: must be more than nothing", c.ShutdownGrace)
-	}
-	_, err = daemon.NewLog(io.Discard, o.logLevel, o.logFormat, false)
-	return err
+	return nil
 }
 
 // resolve makes paths independent of the working directory, which a background
 // daemon leaves. A shell's name without a slash is looked for on the PATH.
 func (o *options) resolve() error {
-	paths := []*string{&o.config.Socket, &o.config.PIDFile, &o.logFile}
+	paths := []*string{&o.config.Socket, &o.config.PIDFile, &o.config.LogFile}
 	if strings.Contains(o.config.Shell, "/") {
 		paths = append(paths, &o.config.Shell)
 	}
 	for _, p := range paths {
-		if *p == "" || strings.HasSuffix(*p, "/") {
-			continue // the latter is no name of a file, and stays wrong as it is
-		}
-		abs, err := filepath.Abs(*p)
-		if err != nil {
+		if err := absolute(p); err != nil {
 			return err
 		}
-		*p = abs
 	}
 	return nil
+}
+
+// absolute leaves what is no name of a file, and stays wrong as it is.
+func absolute(path *string) (err error) {
+	if *path != "" && !strings.HasSuffix(*path, "/") {
+		*path, err = filepath.Abs(*path)
+	}
+	return err
 }
 
 // systemSocket is where the system's daemon listens.
@@ -156,6 +173,9 @@ func serve(args []string) int {
 	if o.background && starter == nil {
 		return background(o, args)
 	}
+	if o.file.path != "" {
+		o.config.Reread = func() (daemon.Settings, []string, error) { return o.reread(args) }
+	}
 	if err := o.run(starter); err != nil {
 		starter.Failed(err)
 		return failure(err)
@@ -171,9 +191,11 @@ func background(o *options, args []string) int {
 	}
 	again := append([]string{"serve"}, args...)
 	for flag, path := range map[string]string{
-		"socket": o.config.Socket, "pid-file": o.config.PIDFile, "log-file": o.logFile, "shell": o.config.Shell,
+		"socket": o.config.Socket, "pid-file": o.config.PIDFile, "log-file": o.config.LogFile,
+		"shell": o.config.Shell, "config": o.file.path,
 	} {
-		if path != "" {
+		// What stands in the file may change there, and a flag would win.
+		if path != "" && !o.file.sets(flag) {
 			again = append(again, "--"+flag+"="+path)
 		}
 	}
@@ -183,20 +205,40 @@ func background(o *options, args []string) int {
 	return statusOK
 }
 
+// fixed are the flags that a daemon obeys at its start only.
+var fixed = []string{"socket", "socket-mode", "socket-group", "background", "pid-file", "log-format"}
+
+// reread reads the file of flags again, in the light of the same command line. It
+// returns what the daemon can change, and the flags that it cannot and that say
+// something else now.
+func (o *options) reread(args []string) (daemon.Settings, []string, error) {
+	next, err := parseServe(args)
+	if err != nil {
+		return daemon.Settings{}, nil, err
+	}
+	var differ []string
+	for _, name := range fixed {
+		if o.flags.Lookup(name).Value.String() != next.flags.Lookup(name).Value.String() {
+			differ = append(differ, name)
+		}
+	}
+	settings := next.config.Settings
+	if (settings.LogFile == "") != (o.config.LogFile == "") {
+		differ = append(differ, "log-file")
+		settings.LogFile = o.config.LogFile
+	}
+	return settings, differ, nil
+}
+
 // run serves until a signal or a request ends it.
 func (o *options) run(starter *daemon.Starter) error {
 	onTerminal := hasTerminal() && !signal.Ignored(unix.SIGHUP)
 	signals := catchSignals()
-	log, reopen, err := o.openLog(starter != nil)
+	log, err := o.openLog(starter != nil)
 	if err != nil {
 		return err
 	}
-	o.config.ReopenLog = reopen
-	logger, err := daemon.NewLog(log, o.logLevel, o.logFormat, o.logFile == "" && o.config.Supervisor.Journal())
-	if err != nil {
-		return err
-	}
-	d, err := daemon.New(o.config, logger)
+	d, err := daemon.New(o.config, log)
 	if err != nil {
 		return err
 	}
@@ -213,15 +255,18 @@ func (o *options) run(starter *daemon.Starter) error {
 
 // openLog opens where to log to. In the background the log file is standard
 // error as well: there the runtime reports a crash.
-func (o *options) openLog(background bool) (io.Writer, func() error, error) {
-	if o.logFile == "" {
-		return os.Stderr, nil, nil
+func (o *options) openLog(background bool) (*slog.Logger, error) {
+	c := &o.config
+	c.Level = new(slog.LevelVar)
+	c.Level.Set(c.LogLevel)
+	if c.LogFile == "" {
+		return daemon.NewLog(os.Stderr, c.Level, o.logFormat, c.Supervisor.Journal()), nil
 	}
-	file, err := daemon.OpenLogFile(o.logFile, background)
-	if err != nil {
-		return nil, nil, err
+	var err error
+	if c.Log, err = daemon.OpenLogFile(c.LogFile, background); err != nil {
+		return nil, err
 	}
-	return file, file.Reopen, nil
+	return daemon.NewLog(c.Log, c.Level, o.logFormat, false), nil
 }
 
 // catchSignals begins to catch what a daemon obeys. SIGPIPE is caught so that a

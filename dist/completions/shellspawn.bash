@@ -11,6 +11,7 @@ _shellspawn_commands=(
 )
 
 _shellspawn_serve_flags=(
+    --config
     --socket
     --socket-mode
     --socket-group
@@ -80,7 +81,7 @@ _shellspawn() {
     done
 
     case $prev in
-    --socket | --shell | --pid-file | --log-file)
+    --config | --socket | --shell | --pid-file | --log-file)
         compopt -o filenames
         _shellspawn_reply -f
         return

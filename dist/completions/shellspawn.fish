@@ -44,6 +44,7 @@ complete -c shellspawn -n __shellspawn_first -a backlog -d 'Show or change the l
 complete -c shellspawn -n __shellspawn_first -a stop -d 'Stop the daemon in an orderly way'
 complete -c shellspawn -n __shellspawn_first -a doctor -d 'Examine the machine and the installation'
 
+complete -c shellspawn -n '__shellspawn_in serve' -l config -rF -d 'File with more of these flags'
 complete -c shellspawn -n '__shellspawn_in serve' -l socket -rF -d 'Where to listen'
 complete -c shellspawn -n '__shellspawn_in serve' -l socket-mode -x -a '0600 0660 0666' -d 'Permission bits of the socket'
 complete -c shellspawn -n '__shellspawn_in serve' -l socket-group -x -a '(__fish_complete_groups)' -d 'Group of the socket'

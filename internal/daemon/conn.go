@@ -69,7 +69,7 @@ func (cn *conn) open(ctx context.Context) (s *shell, err error) {
 	}
 	d.log.Debug("accept", "conn", cn.id, "uid", cn.cred.UID, "gid", cn.cred.GID, "pid", cn.cred.PID)
 	// One deadline from here to exec, whatever trickles in.
-	deadline := time.Now().Add(d.config.RequestTimeout)
+	deadline := time.Now().Add(d.now().RequestTimeout)
 	if err := cn.unix.SetReadDeadline(deadline); err != nil {
 		return nil, err
 	}
@@ -96,7 +96,7 @@ func (cn *conn) open(ctx context.Context) (s *shell, err error) {
 // read into goes back before the shell runs; descriptors that nobody took are
 // closed on every way out.
 func (cn *conn) request(ctx context.Context) (*shell, error) {
-	cn.key = cn.daemon.policy.turnsOf(cn)
+	cn.key = cn.daemon.now().policy.turnsOf(cn)
 	recv := func(p []byte) (int, []int, error) { return cn.recv(ctx, p) }
 	buf := requestBuffers.Get().(*[requestBuffer]byte)
 	cn.reader = wire.NewReader(recv, buf[:])
@@ -218,7 +218,7 @@ func (cn *conn) endOnPanic() {
 	_ = cn.unix.Close() // a client must not wait for the end of what is broken
 	cn.daemon.logPanic(cn.id, v)
 	if s := cn.shell; s != nil {
-		s.hangUp(causeHungUp, cn.daemon.config.HangupGrace)
+		s.hangUp(causeHungUp, cn.daemon.now().HangupGrace)
 		_, _ = s.process.Wait() // nobody is there to be told
 		cn.daemon.unregister(s)
 	}

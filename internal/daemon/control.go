@@ -43,7 +43,7 @@ func (cn *conn) reply(v any) error {
 	if err != nil {
 		return err
 	}
-	deadline := time.Now().Add(cn.daemon.config.RequestTimeout)
+	deadline := time.Now().Add(cn.daemon.now().RequestTimeout)
 	if err := cn.unix.SetWriteDeadline(deadline); err != nil {
 		return err
 	}
@@ -117,7 +117,7 @@ func (cn *conn) killOne(id uint32, signal syscall.Signal) error {
 	}
 	cn.daemon.log.Info("kill", "conn", id, "signal", int(signal), "uid", cn.cred.UID, "by", cn.cred.PID)
 	if signal == 0 {
-		s.hangUp(causeKilled, cn.daemon.config.HangupGrace)
+		s.hangUp(causeKilled, cn.daemon.now().HangupGrace)
 		return nil
 	}
 	err := s.process.Signal(signal)

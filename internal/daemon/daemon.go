@@ -29,26 +29,23 @@ type Config struct {
 	Socket      string
 	SocketMode  fs.FileMode
 	SocketGroup string
-	Backlog     int
-	// Shell is run in place of each user's own; empty for that.
-	Shell            string
-	AllowUsers       []string
-	AllowGroups      []string
-	MaxShells        int
-	MaxShellsPerUser int
-	// RequestTimeout bounds the time from accept to exec.
-	RequestTimeout time.Duration
-	HangupGrace    time.Duration
-	ShutdownGrace  time.Duration
-	Version        string
+	Version     string
+	// Settings are what it begins with.
+	Settings
 
 	// Supervisor is the service manager that started this process; nil if it
 	// was started by hand.
 	Supervisor *Supervisor
 	// PIDFile gets the process id once the socket accepts; empty for none.
 	PIDFile string
-	// ReopenLog is called by Reload; nil if the log is no file.
-	ReopenLog func() error
+	// Log is the file that the log is written to; nil if it is no file.
+	Log *LogFile
+	// Level is that of the log; nil if nobody can change it.
+	Level *slog.LevelVar
+	// Reread is called by Reload. It returns the settings of this moment, and the
+	// flags that say something new and count only from the next start on; nil if
+	// there is nothing to read them from.
+	Reread func() (s Settings, fixed []string, err error)
 }
 
 // Daemon serves connections. Its methods may be called from any goroutine.
@@ -58,7 +55,7 @@ type Daemon struct {
 	users      *userdb.DB
 	euid       uint32
 	ttyGID     uint32
-	policy     policy
+	inForce    atomic.Pointer[force]
 	server     *spawnsock.Server
 	watch      *watcher
 	supervisor *Supervisor
@@ -108,10 +105,11 @@ func New(c Config, log *slog.Logger) (*Daemon, error) {
 	if d.supervisor == nil {
 		d.supervisor = noSupervisor()
 	}
-	var err error
-	if d.policy, err = newPolicy(d); err != nil {
+	first, err := d.prepare(c.Settings)
+	if err != nil {
 		return nil, err
 	}
+	d.inForce.Store(first)
 	d.ttyGID, _ = d.users.GroupByName("tty") // without the group terminals keep their own
 	if d.watch, err = newWatcher(d); err != nil {
 		return nil, err

@@ -46,7 +46,8 @@ func newSubject(t testing.TB) *subject {
 	s := &subject{}
 	var err error
 	s.daemon, err = New(Config{
-		Shell: onlyProgram, RequestTimeout: time.Minute, HangupGrace: 20 * time.Millisecond, Version: "fuzzed",
+		Version:  "fuzzed",
+		Settings: Settings{Shell: onlyProgram, RequestTimeout: time.Minute, HangupGrace: 20 * time.Millisecond},
 	}, slog.New(s))
 	if err != nil {
 		t.Fatal(err)

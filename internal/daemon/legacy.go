@@ -30,7 +30,7 @@ func (cn *conn) legacyRequest(ctx context.Context) (*shell, error) {
 }
 
 func (cn *conn) legacyStart(ctx context.Context) (*shell, error) {
-	if err := cn.daemon.policy.admit(cn); err != nil {
+	if err := cn.daemon.now().policy.admit(cn); err != nil {
 		return nil, err
 	}
 	req, err := cn.readLegacy()
@@ -105,8 +105,8 @@ func (cn *conn) legacySpec(req *wire.LegacyRequest, fds []int, who identity) pty
 	}
 	if req.Exec == "" {
 		spec.Program = "/bin/bash"
-		if cn.daemon.config.Shell != "" {
-			spec.Program = cn.daemon.config.Shell
+		if shell := cn.daemon.now().Shell; shell != "" {
+			spec.Program = shell
 		}
 		spec.Args = append([]string{spec.Program, "--login"}, req.Args...)
 	}

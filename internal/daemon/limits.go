@@ -18,10 +18,11 @@ func (d *Daemon) acquire(uid uint32) error {
 	if d.stopping {
 		return stoppingRefusal()
 	}
-	if limit := d.config.MaxShells; limit > 0 && d.places >= limit {
+	limits := d.now()
+	if limit := limits.MaxShells; limit > 0 && d.places >= limit {
 		return refuse("max-shells", "start: limit of "+strconv.Itoa(limit)+" in total reached", "'shellspawn list' shows what runs; --max-shells of the daemon sets the limit")
 	}
-	if limit := d.config.MaxShellsPerUser; limit > 0 && d.perUser[uid] >= limit {
+	if limit := limits.MaxShellsPerUser; limit > 0 && d.perUser[uid] >= limit {
 		return refuse("max-shells-per-user", "start: limit of "+strconv.Itoa(limit)+" per user reached", "'shellspawn list' shows what runs; --max-shells-per-user of the daemon sets the limit")
 	}
 	d.places++
@@ -44,9 +45,9 @@ func (cn *conn) controlLimits([]string) error {
 	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &descriptors); err != nil {
 		return refuse("control", "getrlimit: "+err.Error(), "")
 	}
-	c := &cn.daemon.config
+	s := cn.daemon.now()
 	return cn.reply(wire.Limits{
-		MaxShells: c.MaxShells, MaxShellsPerUser: c.MaxShellsPerUser,
+		MaxShells: s.MaxShells, MaxShellsPerUser: s.MaxShellsPerUser,
 		Descriptors: int64(min(descriptors.Cur, math.MaxInt64)),
 	})
 }

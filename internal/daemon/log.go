@@ -15,30 +15,21 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// NewLog returns a logger for people (text) or machines (json). It never gets
-// environment, arguments or terminal bytes to write, and its handlers quote
-// control characters. With journal set, lines carry priorities and no time, which
-// the journal notes itself.
-func NewLog(w io.Writer, level, format string, journal bool) (*slog.Logger, error) {
-	var l slog.Level
-	if err := l.UnmarshalText([]byte(level)); err != nil {
-		return nil, fmt.Errorf("--log-level %s: not one of debug, info, warn, error", level)
-	}
-	o := &slog.HandlerOptions{Level: l, ReplaceAttr: func(_ []string, a slog.Attr) slog.Attr { return visible(a) }}
-	var handler func(io.Writer) slog.Handler
-	switch format {
-	case "text":
-		handler = func(w io.Writer) slog.Handler { return slog.NewTextHandler(w, o) }
-	case "json":
+// NewLog returns a logger for people ("text") or machines ("json") that writes what
+// is of the level or above. It never gets environment, arguments or terminal bytes
+// to write, and its handlers quote control characters. With journal set, lines carry
+// priorities and no time, which the journal notes itself.
+func NewLog(w io.Writer, level slog.Leveler, format string, journal bool) *slog.Logger {
+	o := &slog.HandlerOptions{Level: level, ReplaceAttr: func(_ []string, a slog.Attr) slog.Attr { return visible(a) }}
+	handler := func(w io.Writer) slog.Handler { return slog.NewTextHandler(w, o) }
+	if format == "json" {
 		handler = func(w io.Writer) slog.Handler { return slog.NewJSONHandler(w, o) }
-	default:
-		return nil, fmt.Errorf("--log-format %s: not one of text, json", format)
 	}
-	if journal {
-		o.ReplaceAttr = func(groups []string, a slog.Attr) slog.Attr { return visible(dropTime(groups, a)) }
-		return slog.New(newJournalHandler(w, handler)), nil
+	if !journal {
+		return slog.New(handler(w))
 	}
-	return slog.New(handler(w)), nil
+	o.ReplaceAttr = func(groups []string, a slog.Attr) slog.Attr { return visible(dropTime(groups, a)) }
+	return slog.New(newJournalHandler(w, handler))
 }
 
 // visible writes out what a terminal could take for more than text and the JSON
@@ -67,9 +58,9 @@ func visible(a slog.Attr) slog.Attr {
 // hidden leaves out what every handler escapes itself.
 func hidden(r rune) bool { return r >= 0x7f && !unicode.IsPrint(r) }
 
-// LogFile is a log file that can be opened again after it was renamed.
+// LogFile is a log file that can be opened again after it was renamed, or another one
+// in its place.
 type LogFile struct {
-	path   string
 	stderr bool
 	mu     sync.Mutex
 	file   *os.File
@@ -79,13 +70,14 @@ type LogFile struct {
 // runs what is nobody else's business. With stderr set the file is put on standard
 // error, too, where the runtime reports a crash.
 func OpenLogFile(path string, stderr bool) (*LogFile, error) {
-	l := &LogFile{path: path, stderr: stderr}
-	return l, l.Reopen()
+	l := &LogFile{stderr: stderr}
+	return l, l.Open(path)
 }
 
-// Reopen opens the path once more. If that fails the file stays as it was.
-func (l *LogFile) Reopen() error {
-	file, err := os.OpenFile(l.path, os.O_CREATE|os.O_APPEND|os.O_WRONLY|unix.O_NOCTTY, 0o600)
+// Open opens the path in place of the file that there is. If that fails that one
+// stays.
+func (l *LogFile) Open(path string) error {
+	file, err := os.OpenFile(path, os.O_CREATE|os.O_APPEND|os.O_WRONLY|unix.O_NOCTTY, 0o600)
 	if err != nil {
 		return err
 	}

@@ -19,14 +19,14 @@ type policy struct {
 	groups   []uint32
 }
 
-// newPolicy resolves the names once, so that a misspelt one is found at start.
+// newPolicy resolves the names at once, so that a misspelt one is found at the start.
 // Root and the daemon's own user are always served.
-func newPolicy(d *Daemon) (policy, error) {
+func newPolicy(d *Daemon, allowUsers, allowGroups []string) (policy, error) {
 	p := policy{daemon: d, users: []uint32{0, d.euid}}
-	if d.euid != 0 && len(d.config.AllowUsers)+len(d.config.AllowGroups) > 0 {
+	if d.euid != 0 && len(allowUsers)+len(allowGroups) > 0 {
 		return p, errors.New("--allow-user, --allow-group: a daemon that is not run by root serves its own user only")
 	}
-	for _, name := range d.config.AllowUsers {
+	for _, name := range allowUsers {
 		if name == "*" {
 			p.everyone = true
 			continue
@@ -37,7 +37,7 @@ func newPolicy(d *Daemon) (policy, error) {
 		}
 		p.users = append(p.users, uid)
 	}
-	for _, name := range d.config.AllowGroups {
+	for _, name := range allowGroups {
 		if name == "*" {
 			p.everyone = true
 			continue

@@ -81,7 +81,7 @@ func (d *Daemon) asRefusal(err error) *refusal {
 	case errors.Is(err, wire.ErrProtocol), errors.Is(err, wire.ErrTooLarge):
 		return noise("protocol", "request: "+err.Error())
 	case errors.Is(err, os.ErrDeadlineExceeded):
-		return noise("timeout", "request: not complete within "+d.config.RequestTimeout.String())
+		return noise("timeout", "request: not complete within "+d.now().RequestTimeout.String())
 	case errors.Is(err, context.DeadlineExceeded):
 		return refuse("timeout", err.Error(), "the directory or the program may be on a file system that does not answer")
 	}

@@ -9,6 +9,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"shellspawn/internal/systemd"
+	"shellspawn/internal/wire"
 	"shellspawn/spawnsock"
 )
 
@@ -51,7 +52,7 @@ func (d *Daemon) Open() (err error) {
 func (d *Daemon) adopt(s systemd.Socket) error {
 	defer s.File.Close() // both ways duplicate it
 	if !s.Connected {
-		l, err := spawnsock.Adopt(s.File, spawnsock.Options{Backlog: d.config.Backlog})
+		l, err := spawnsock.Adopt(s.File, spawnsock.Options{Backlog: d.now().Backlog})
 		if err != nil {
 			return err
 		}
@@ -67,7 +68,7 @@ func (d *Daemon) adopt(s systemd.Socket) error {
 }
 
 func (d *Daemon) listen() (*spawnsock.Listener, error) {
-	o := spawnsock.Options{Backlog: d.config.Backlog, Mode: d.config.SocketMode}
+	o := spawnsock.Options{Backlog: d.now().Backlog, Mode: d.config.SocketMode}
 	if d.config.SocketGroup != "" {
 		gid, err := d.groupID(d.config.SocketGroup)
 		if err != nil {
@@ -135,6 +136,10 @@ func (d *Daemon) announce(l *spawnsock.Listener) {
 	b := backlogOf(l)
 	d.log.Info("listening", "path", l.Path(), "inherited", l.Inherited(),
 		"backlog", b.Asked, "effective", b.Effective, "somaxconn", b.Somaxconn)
+	d.warnCut(b)
+}
+
+func (d *Daemon) warnCut(b wire.Backlog) {
 	if b.Asked > b.Effective {
 		d.log.Warn("backlog cut by the kernel; raise net.core.somaxconn",
 			"backlog", b.Asked, "effective", b.Effective, "somaxconn", b.Somaxconn)

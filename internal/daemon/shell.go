@@ -62,7 +62,7 @@ func (s *shell) serve() {
 		return // the client sees a lost status, never a wrong one
 	}
 	// A client that is gone needs no status, and one that does not read gets none.
-	_ = s.conn.SetWriteDeadline(time.Now().Add(d.config.RequestTimeout))
+	_ = s.conn.SetWriteDeadline(time.Now().Add(d.now().RequestTimeout))
 	_ = send(s.raw, s.goodbye(status, cause))
 	s.log("exit", slog.Int("status", status.Shell()), slog.String("cause", cause.String()))
 }
@@ -87,7 +87,7 @@ func (s *shell) beginWatch() {
 	}
 	if err != nil {
 		s.daemon.log.Debug("watch", "conn", s.id, "cause", err)
-		s.hangUp(causeHungUp, s.daemon.config.HangupGrace)
+		s.hangUp(causeHungUp, s.daemon.now().HangupGrace)
 	}
 }
 
@@ -155,7 +155,7 @@ func (s *shell) messages() {
 		s.mu.Unlock()
 		if !ended {
 			s.daemon.log.Debug("client gone", "conn", s.id, "cause", err)
-			s.hangUp(causeHungUp, s.daemon.config.HangupGrace)
+			s.hangUp(causeHungUp, s.daemon.now().HangupGrace)
 		}
 		return
 	}
@@ -179,7 +179,7 @@ func (s *shell) message() error {
 		s.signal(m.Number)
 		return send(s.raw, wire.AppendAck(nil, m.Seq))
 	case wire.KindHangup:
-		s.hangUp(causeHungUp, s.daemon.config.HangupGrace)
+		s.hangUp(causeHungUp, s.daemon.now().HangupGrace)
 		return nil
 	}
 	return wire.ErrProtocol
@@ -215,7 +215,7 @@ func (s *shell) recvNow(p []byte) (n int, fds []int, err error) {
 func (s *shell) endOnPanic() {
 	if p := recover(); p != nil {
 		s.daemon.logPanic(s.id, p)
-		s.hangUp(causeHungUp, s.daemon.config.HangupGrace)
+		s.hangUp(causeHungUp, s.daemon.now().HangupGrace)
 	}
 }
 

@@ -50,7 +50,7 @@ func (d *Daemon) drain() {
 	d.stopping = true
 	d.mu.Unlock()
 	d.tell(d.supervisor.notifier.Stopping())
-	ctx, cancel := context.WithTimeout(context.Background(), d.config.ShutdownGrace)
+	ctx, cancel := context.WithTimeout(context.Background(), d.now().ShutdownGrace)
 	defer cancel()
 	shells := d.hangUpAll()
 	d.log.Info("drain", "shells", shells)
@@ -69,7 +69,8 @@ func (d *Daemon) drain() {
 // shutdownHangup is the time shells get between hang-up and kill when the
 // daemon stops: it has to fit into the shutdown grace.
 func (d *Daemon) shutdownHangup() time.Duration {
-	return min(d.config.HangupGrace, d.config.ShutdownGrace*4/5)
+	s := d.now()
+	return min(s.HangupGrace, s.ShutdownGrace*4/5)
 }
 
 func (d *Daemon) hangUpAll() int {

@@ -47,7 +47,7 @@ func (cn *conn) modernStart(ctx context.Context, hello wire.Hello) (*shell, erro
 		return nil, versionRefusal(hello.Version)
 	}
 	cn.daemon.noteWaited(hello.WaitedMillis)
-	if err := cn.daemon.policy.admit(cn); err != nil {
+	if err := cn.daemon.now().policy.admit(cn); err != nil {
 		return nil, err
 	}
 	kind, payload, err := cn.reader.Message()
@@ -178,8 +178,8 @@ func (cn *conn) spec(req *wire.Start, fds []int, who identity) ptyexec.Spec {
 // is how login(1) tells it.
 func (d *Daemon) useShell(spec *ptyexec.Spec, req *wire.Start, u userdb.User) {
 	spec.Program = u.Shell
-	if d.config.Shell != "" {
-		spec.Program = d.config.Shell
+	if shell := d.now().Shell; shell != "" {
+		spec.Program = shell
 	}
 	if req.ShellPath != "" {
 		spec.Program = req.ShellPath
