@@ -54,7 +54,9 @@ func (b *bench) burstOf(t *table, clients, runs int, name string, terminal bool,
 		t.row(s.name, fmt.Sprint(clients), fmt.Sprint(done), fmt.Sprint(*failed[i]), number(s.got.median(), "%.0f"), r.String())
 		t.note(s.failure())
 		if largest {
-			b.summary.add(fmt.Sprintf("burst of %d, %s, starts/s", clients, name), s.name, r.medians)
+			measure := fmt.Sprintf("burst of %d, %s", clients, name)
+			b.summary.add(measure+", starts/s", s.name, r.medians)
+			b.summary.count(measure+", failed", s.name, float64(*failed[i]))
 		}
 	}
 }

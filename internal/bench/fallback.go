@@ -22,7 +22,7 @@ func playFloor(part string, args []string) int {
 		return playPty(args)
 	case part == "gate" && len(args) > 0:
 		return playGate(args)
-	case part == "loop" && len(args) > 2:
+	case part == "loop" && len(args) > 3:
 		return playLoop(args)
 	}
 	return 2
@@ -83,17 +83,17 @@ func playGate(args []string) int {
 }
 
 func playLoop(args []string) int {
-	count, _ := strconv.Atoi(args[0]) // 0 starts nothing
-	most, _ := strconv.Atoi(args[1])
+	count, _ := strconv.Atoi(args[1]) // 0 starts nothing
+	most, _ := strconv.Atoi(args[2])
 	places := make(chan struct{}, max(most, 1))
 	for range count {
 		places <- struct{}{}
-		pid, err := syscall.ForkExec(args[2], args[2:], &syscall.ProcAttr{Env: os.Environ(), Files: []uintptr{0, 1, 2}})
+		wait, err := startOne(args[3:], args[0] == "pty")
 		if err != nil {
 			return 125
 		}
 		go func() {
-			_, _ = syscall.Wait4(pid, nil, 0, nil) // nobody else waits for it
+			wait()
 			<-places
 		}()
 	}
@@ -101,4 +101,32 @@ func playLoop(args []string) int {
 		places <- struct{}{}
 	}
 	return 0
+}
+
+// startOne starts one program of the loop. wait returns at its end.
+func startOne(argv []string, terminal bool) (wait func(), err error) {
+	attr := syscall.ProcAttr{Env: os.Environ(), Files: []uintptr{0, 1, 2}}
+	release := func() {}
+	if terminal {
+		master, subsidiary, err := tty.NewPair()
+		if err != nil {
+			return nil, err
+		}
+		release = func() {
+			_ = unix.Close(subsidiary) // nobody reads what it holds
+			_ = unix.Close(master.FD)
+		}
+		fd := uintptr(subsidiary)
+		attr.Files = []uintptr{fd, fd, fd}
+		attr.Sys = &syscall.SysProcAttr{Setsid: true, Setctty: true}
+	}
+	pid, err := syscall.ForkExec(argv[0], argv, &attr)
+	if err != nil {
+		release()
+		return nil, err
+	}
+	return func() {
+		_, _ = syscall.Wait4(pid, nil, 0, nil) // nobody else waits for it
+		release()
+	}, nil
 }

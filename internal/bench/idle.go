@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 	"os"
+	"slices"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -67,7 +68,7 @@ func (b *bench) newHerd(way string, terminal bool) (*herd, error) {
 // measure grows the herd step by step.
 func (h *herd) measure() error {
 	cost := newTable("idle shells, "+h.way, "daemon PSS KiB/shell", "fds/shell", "threads in all", "client PSS KiB", "fds", "threads")
-	more := newTable("idle shells, "+h.way, "floor ms", "client ms", "ratio to the floor", "in the daemon ms", "against the fewest")
+	more := newTable("idle shells, "+h.way, "floor ms", "client ms", "p99 ms", "ratio to the floor", "in the daemon ms", "p99 ms", "against the fewest")
 	for _, n := range h.bench.sizes.shells {
 		if err := h.grow(n); err != nil {
 			return err
@@ -96,6 +97,9 @@ func (h *herd) measure() error {
 
 // shells is how many there are.
 func (h *herd) shells() int { return len(h.clients) + len(h.held.slots) }
+
+// complete says that there are as many as there will be.
+func (h *herd) complete() bool { return h.shells() == slices.Max(h.bench.sizes.shells) }
 
 // mostClients are started; further shells have their connection here. A client
 // on a terminal takes two ptys, and the kernel allows 4096 unless told
@@ -163,11 +167,16 @@ func (h *herd) cost() ([]string, error) {
 		pss, fds, threads = append(pss, u.pss), append(fds, float64(u.fds)), append(threads, float64(u.threads))
 	}
 	n := float64(h.shells())
-	perShell := (d.pss - h.empty.pss) / n
-	h.bench.summary.put("idle shell, "+h.way+", daemon PSS, KiB", oursName, number(perShell, "%.0f"))
-	h.bench.summary.put("idle shell, "+h.way+", client PSS, KiB", oursName, number(pss.median(), "%.0f"))
+	perShell, perShellFDs := (d.pss-h.empty.pss)/n, float64(d.fds-h.empty.fds)/n
+	if h.complete() {
+		idle := "idle shell, " + h.way
+		h.bench.summary.count(idle+", daemon PSS in KiB", oursName, perShell)
+		h.bench.summary.count(idle+", daemon descriptors", oursName, perShellFDs)
+		h.bench.summary.count(idle+", daemon threads", oursName, float64(d.threads-h.empty.threads)/n)
+		h.bench.summary.count(idle+", client PSS in KiB", oursName, pss.median())
+	}
 	return []string{
-		fmt.Sprint(h.shells()), number(perShell, "%.1f"), number(float64(d.fds-h.empty.fds)/n, "%.2f"), fmt.Sprint(d.threads),
+		fmt.Sprint(h.shells()), number(perShell, "%.1f"), number(perShellFDs, "%.2f"), fmt.Sprint(d.threads),
 		number(pss.median(), "%.0f"), number(fds.median(), "%.0f"), number(threads.median(), "%.0f"),
 	}, nil
 }
@@ -209,11 +218,13 @@ func (h *herd) oneMore() ([]string, error) {
 		h.base = all[2].got
 	}
 	grown := all[2].got.ratioTo(h.base)
-	b.summary.put("one more start beside "+fmt.Sprint(h.shells())+" shells against "+fmt.Sprint(b.sizes.shells[0])+", "+h.way,
-		oursName, number(grown.medians, "%.2f"))
+	if h.complete() {
+		b.summary.add(fmt.Sprintf("one more start beside %d shells against %d, %s", h.shells(), b.sizes.shells[0], h.way),
+			oursName, grown.medians)
+	}
 	return []string{
-		fmt.Sprint(h.shells()), milli(all[0].got.median()), milli(all[1].got.median()), all[1].got.ratioTo(all[0].got).String(),
-		milli(all[2].got.median()), grown.String(),
+		fmt.Sprint(h.shells()), milli(all[0].got.median()), milli(all[1].got.median()), milli(all[1].got.p99()),
+		all[1].got.ratioTo(all[0].got).String(), milli(all[2].got.median()), milli(all[2].got.p99()), grown.String(),
 	}, nil
 }
 
@@ -234,9 +245,10 @@ func (h *herd) calm() (string, error) {
 	time.Sleep(h.bench.sizes.calm)
 	after, err := h.switches()
 	perMinute := time.Minute.Seconds() / h.bench.sizes.calm.Seconds()
+	daemon, client := float64(after[0]-before[0])*perMinute, float64(after[1]-before[1])*perMinute
+	h.bench.summary.count("idle daemon, "+h.way+", context switches a minute", oursName, daemon)
 	return fmt.Sprintf("Context switches per minute beside %d idle shells, taken over %v: daemon %.0f, one client %.0f.",
-		h.shells(), h.bench.sizes.calm,
-		float64(after[0]-before[0])*perMinute, float64(after[1]-before[1])*perMinute), err
+		h.shells(), h.bench.sizes.calm, daemon, client), err
 }
 
 func (h *herd) switches() (n [2]int, err error) {

@@ -41,6 +41,8 @@ func run(short bool, only, update, binaries string) error {
 	}
 	defer b.cleanUp()
 	go b.cleanUpOnSignal()
+	end := time.AfterFunc(time.Until(b.began.Add(b.sizes.end)), b.giveUp)
+	defer end.Stop()
 	fmt.Printf("# What it costs\n\n%s\n\n%s\n\n", b.machine, b.method())
 	for _, m := range measures {
 		if matches(m.name, only) {
@@ -76,6 +78,13 @@ func (b *bench) measure(m measure) {
 		fmt.Printf("%s: not measured: %v\n\n", m.name, err)
 	}
 	reapOrphans()
+}
+
+// giveUp ends a run that takes too long, whatever it hangs in. What was printed stands.
+func (b *bench) giveUp() {
+	fmt.Fprintf(os.Stderr, "bench: not done after %v\n", b.sizes.end)
+	b.cleanUp()
+	os.Exit(1)
 }
 
 // cleanUpOnSignal keeps an interrupted run from leaving servers behind.

@@ -47,9 +47,10 @@ func TestReadmeTable(t *testing.T) {
 	b.summary.add("first", "ours", 1.234)
 	b.summary.add("second", "ours", 2)
 	b.summary.add("second", "peer", 0.5)
+	b.summary.count("key echo p50", "ours", 1234.5)
 	want := "Machine: m. The floor is C.\n\n" +
-		"| ratio to the floor | ours | peer |\n| --- | ---: | ---: |\n" +
-		"| first | 1.23 | – |\n| second | 2.00 | 0.50 |\n"
+		"| ratio to the floor, or a count | to reach | ours | peer |\n| --- | ---: | ---: | ---: |\n" +
+		"| first |  | 1.23 | – |\n| second |  | 2.00 | 0.50 |\n| key echo p50 | ≤ 1.10 | 1234.5 | – |\n"
 	if got := b.readmeTable(); got != want {
 		t.Errorf("got\n%s\nwant\n%s", got, want)
 	}

@@ -21,16 +21,17 @@ type sizes struct {
 	calm       time.Duration
 	limit      time.Duration // for each table, by which its rounds are cut
 	total      time.Duration // for everything, see (*bench).limit
+	end        time.Duration // when whatever still goes on is given up
 }
 
 var full = sizes{
 	rounds: 400, peerBudget: time.Second,
 	bursts: []int{64, 256, 1024}, burstRuns: []int{9, 5, 3}, peerBursts: true,
-	starts: 1000, series: 5,
+	starts: 400, series: 9,
 	pipeBytes: 512 << 20, ptyBytes: 24 << 20, ptyInput: 3 << 20, copies: 5,
 	keys:   500,
 	shells: []int{10, 100, 1000, 2000}, moreStarts: 150, calm: 6 * time.Second,
-	limit: 7 * time.Second, total: 160 * time.Second,
+	limit: 7 * time.Second, total: 145 * time.Second, end: 168 * time.Second,
 }
 
 var quick = sizes{
@@ -40,7 +41,7 @@ var quick = sizes{
 	pipeBytes: 64 << 20, ptyBytes: 4 << 20, ptyInput: 512 << 10, copies: 2,
 	keys:   50,
 	shells: []int{10, 100}, moreStarts: 20, calm: time.Second,
-	limit: 3 * time.Second, total: 40 * time.Second,
+	limit: 3 * time.Second, total: 40 * time.Second, end: 120 * time.Second,
 }
 
 // tables is how many series of rounds a run takes.
