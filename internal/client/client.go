@@ -5,6 +5,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"shellspawn/internal/selfpipe"
 	"shellspawn/internal/tty"
 	"shellspawn/internal/wire"
 )
@@ -12,7 +13,9 @@ import (
 // Run does what the options ask for and returns the exit status. The terminal is as
 // it was when Run returns.
 func Run(o *Options) (status int) {
-	restoreQuit := defaultQuit()
+	// Until signals are caught: not the Go runtime's action, which prints the
+	// stacks of all goroutines.
+	selfpipe.Default(unix.SIGQUIT)
 	r := &reporter{verbose: o.Verbose}
 	defer func() {
 		if p := recover(); p != nil {
@@ -46,7 +49,7 @@ func Run(o *Options) (status int) {
 		s.dialect = modern{s}
 		r.explain("dialect: shellspawn's, version ", strconv.Itoa(wire.Version))
 	}
-	return s.run(restoreQuit)
+	return s.run()
 }
 
 // streams is what the program's three descriptors will be.

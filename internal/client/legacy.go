@@ -28,12 +28,12 @@ func (d oldDialect) request() *failure {
 			return fail("open pty: ", err.Error())
 		}
 	}
-	w := commandWriter{fd: d.conn.fd}
+	w := commandWriter{conn: &d.conn}
 	d.commands(&w)
 	w.flush()
 	if w.err == nil {
 		// A write of its own: the descriptors belong to the bytes of GO.
-		w.err = wire.Send(d.conn.fd, wire.AppendLegacyGo(nil), fds...)
+		w.err = d.conn.send(wire.AppendLegacyGo(nil), fds...)
 	}
 	switch {
 	case w.err == nil:
@@ -75,9 +75,9 @@ const atomicWrite = 32 << 10
 // pieces: the original daemon takes what one read(2) gives it for a whole
 // header or payload. The first error stays in err, and nothing follows it.
 type commandWriter struct {
-	fd  int
-	b   []byte
-	err error
+	conn *connection
+	b    []byte
+	err  error
 }
 
 func (w *commandWriter) text(c wire.LegacyCommand, s string) {
@@ -91,7 +91,7 @@ func (w *commandWriter) text(c wire.LegacyCommand, s string) {
 
 func (w *commandWriter) flush() {
 	if w.err == nil {
-		w.err = wire.Send(w.fd, w.b)
+		w.err = w.conn.send(w.b)
 	}
 	w.b = w.b[:0]
 }
@@ -180,7 +180,7 @@ func (d oldDialect) signal(sig unix.Signal) {
 		// The original daemon signals the shell alone, which ignores SIGINT.
 		sent = unix.SIGTERM
 	}
-	_ = wire.Send(d.conn.fd, wire.AppendLegacySignal(nil, uint32(sent))) // a lost daemon is noticed by the reader
+	_ = d.conn.send(wire.AppendLegacySignal(nil, uint32(sent))) // a lost daemon is noticed by the reader
 	if sig != unix.SIGTERM && sig != unix.SIGHUP {
 		return
 	}

@@ -2,6 +2,7 @@ package client
 
 import (
 	"errors"
+	"os"
 	"strconv"
 	"time"
 
@@ -33,18 +34,33 @@ func (m modern) request() *failure {
 	if len(b) > wire.MaxMessage {
 		return unsendable(unix.E2BIG)
 	}
-	if err := wire.Send(m.conn.fd, b, m.streams.passed...); err == unix.EAGAIN {
+	if err := m.conn.send(b, m.streams.passed...); err == unix.EAGAIN {
 		return fail("send request: ", m.conn.path, ": the daemon does not read")
 	}
 	return nil
 }
 
-// started bounds the wait for the first answer by the connect timeout.
+// started waits for the first answer, no longer than for the connection.
 func (m modern) started() *failure {
-	if f := m.awaitAnswer(); f != nil {
-		return f
+	deadline := time.Now().Add(m.options.ConnectTimeout)
+	for {
+		left := time.Until(deadline)
+		_ = m.conn.file.SetReadDeadline(time.Now().Add(min(left, noticeAfter))) // it is in the poller
+		kind, payload, err := m.reader.Message()
+		switch {
+		case !errors.Is(err, os.ErrDeadlineExceeded):
+			_ = m.conn.file.SetReadDeadline(time.Time{})
+			return m.answer(kind, payload, err)
+		case left <= noticeAfter:
+			return fail("connect ", m.conn.path, ": connected but no answer within ", m.options.ConnectTimeout.String()).
+				withHint("the daemon may hang; its log tells more")
+		}
+		m.report.notice("connected, waiting up to ", m.options.ConnectTimeout.String(), " for an answer from the daemon at ", m.conn.path)
 	}
-	kind, payload, err := m.reader.Message()
+}
+
+// answer is what the first answer means.
+func (m modern) answer(kind wire.Kind, payload []byte, err error) *failure {
 	switch {
 	case errors.Is(err, wire.ErrTooLarge), errors.Is(err, wire.ErrProtocol):
 		return m.strange(err.Error())
@@ -87,27 +103,6 @@ func (m modern) accept(payload []byte) *failure {
 	}
 	m.report.explain("started after ", milliseconds(time.Since(m.conn.since)), ": pid ", strconv.Itoa(int(started.PID)), ", id ", strconv.Itoa(int(started.ID)))
 	return nil
-}
-
-func (m modern) awaitAnswer() *failure {
-	deadline := time.Now().Add(m.options.ConnectTimeout)
-	poll := []unix.PollFd{{Fd: int32(m.conn.fd), Events: unix.POLLIN}}
-	for {
-		left := max(time.Until(deadline), 0)
-		n, err := unix.Poll(poll, int((min(left, noticeAfter)+time.Millisecond-1)/time.Millisecond))
-		switch {
-		case err == unix.EINTR:
-		case err != nil:
-			return fail("poll ", m.conn.path, ": ", err.Error())
-		case n == 0 && left > noticeAfter:
-			m.report.notice("connected, waiting up to ", m.options.ConnectTimeout.String(), " for an answer from the daemon at ", m.conn.path)
-		case n == 0:
-			return fail("connect ", m.conn.path, ": connected but no answer within ", m.options.ConnectTimeout.String()).
-				withHint("the daemon may hang; its log tells more")
-		default:
-			return nil
-		}
-	}
 }
 
 // refusal turns the daemon's error into ours.
@@ -169,7 +164,7 @@ func exitStatus(w unix.WaitStatus) int {
 	return w.ExitStatus()
 }
 
-// ackTimeout is how long a forwarded TERM or HUP may go unm.acked.
+// ackTimeout is how long a forwarded TERM or HUP may go unacknowledged.
 const ackTimeout = time.Second
 
 // signal sends one signal on. A daemon that does not acknowledge TERM or HUP in
@@ -179,7 +174,7 @@ func (m modern) signal(sig unix.Signal) {
 		return // the kernel has told the program
 	}
 	seq := m.signals.next()
-	err := wire.Send(m.conn.fd, wire.AppendSignal(nil, wire.Signal{Number: uint32(sig), Seq: seq}))
+	err := m.conn.send(wire.AppendSignal(nil, wire.Signal{Number: uint32(sig), Seq: seq}))
 	if sig != unix.SIGTERM && sig != unix.SIGHUP {
 		return
 	}
@@ -200,4 +195,4 @@ func (m modern) giveUp(sig unix.Signal) {
 	m.abort(statusFailure)
 }
 
-func (m modern) hangup() { _ = wire.Send(m.conn.fd, wire.AppendHangup(nil)) } // a lost daemon is noticed by the reader
+func (m modern) hangup() { _ = m.conn.send(wire.AppendHangup(nil)) } // a lost daemon is noticed by the reader

@@ -2,9 +2,6 @@ package client
 
 import "golang.org/x/sys/unix"
 
-// pumpSize is the most that one read takes; a pty hands out at most 4 KiB.
-const pumpSize = 16 << 10
-
 // drainLimit bounds what is read once the shell has ended. A pty holds less (8
 // KiB in flight and 4 KiB in its line discipline), so all that the shell wrote
 // is within it, and a background process that writes for ever is not.
@@ -50,25 +47,27 @@ func (s *session) wait(fd int, events int16, noticed bool, timeout int) {
 func (s *session) pumpOut() {
 	defer close(s.drained)
 	defer s.endOnPanic()
-	buf := make([]byte, pumpSize)
+	c := &copier{from: int32(s.master.FD), to: 1, wake: int32(s.wake)}
 	for left := drainLimit; left > 0; {
 		// Read after looking: if the shell had ended before this read, then
 		// "nothing there" is the end.
 		ended := s.ended.Load()
-		n, err := unix.Read(s.master.FD, buf)
+		n, err := unix.Read(s.master.FD, c.buf[:])
 		switch {
 		case n > 0:
 			if ended {
 				left -= n
 			}
-			if !s.writeOut(buf[:n]) {
+			if !s.writeOut(c.buf[:n]) {
 				return
 			}
 		case err == unix.EINTR:
 		case ended:
 			return
 		case err == unix.EAGAIN:
-			s.wait(s.master.FD, unix.POLLIN, false, forever)
+			if c.run(); !s.writeOut(c.rest()) {
+				return
+			}
 		default:
 			// EIO: the pty is hung up. Only the end of the shell is news now.
 			s.wait(-1, 0, false, forever)
@@ -99,27 +98,20 @@ func (s *session) writeOut(b []byte) bool {
 // ended: what is typed after that is for the outer shell.
 func (s *session) pumpIn() {
 	defer s.endOnPanic()
-	buf := make([]byte, pumpSize)
-	last := byte('\n')
+	c := &copier{to: int32(s.master.FD), wake: int32(s.wake)}
+	if s.streams.typed {
+		c.group = int32(unix.Getpgrp())
+	}
 	for !s.ended.Load() {
 		if !s.mayRead() {
 			s.wait(-1, 0, false, backgroundPoll)
 			continue
 		}
-		s.wait(0, unix.POLLIN, false, forever)
-		if s.ended.Load() {
+		if c.run(); !s.writeIn(c.rest()) {
 			return
 		}
-		n, err := unix.Read(0, buf)
-		switch {
-		case n > 0:
-			last = buf[n-1]
-			if !s.writeIn(buf[:n]) {
-				return
-			}
-		case err == unix.EINTR || err == unix.EAGAIN:
-		default:
-			s.endInput(last)
+		if c.ended || c.errno != 0 && c.errno != unix.EAGAIN {
+			s.endInput(c.last())
 			return
 		}
 	}
@@ -129,13 +121,15 @@ func (s *session) pumpIn() {
 // it belongs to the outer shell, and reading would stop us. Coming to the
 // foreground without a stop in between is noticed here.
 func (s *session) mayRead() bool {
-	if !s.streams.typed || s.streams.outer.IsRaw() {
+	if !s.streams.typed {
 		return true
 	}
 	if !s.streams.outer.Foreground() {
 		return false
 	}
-	s.enterRaw()
+	if !s.streams.outer.IsRaw() {
+		s.enterRaw()
+	}
 	return true
 }
 

@@ -4,7 +4,6 @@ import (
 	"errors"
 	"io"
 	"sync/atomic"
-	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -54,36 +53,31 @@ type dialect interface {
 	exited() (int, error)
 }
 
-// run takes the connection to its end. restoreQuit undoes what kept SIGQUIT at
-// its default until the signals are relayed.
-func (s *session) run(restoreQuit func()) int {
-	s.reader = wire.NewReader(wire.RecvFD(s.conn.fd, 0), nil)
+// run takes the connection to its end.
+func (s *session) run() int {
+	s.reader = wire.NewReader(s.conn.recv, nil)
 	s.abortion = make(chan struct{})
-	s.boundSends()
 	// Before the request: the program may be signalled as soon as it runs.
-	s.signals = startRelay(s)
+	signals, err := startRelay(s)
+	if err != nil {
+		return s.report.failed(fail("catch signals: ", err.Error()))
+	}
+	s.signals = signals
 	if f := s.dialect.request(); f != nil {
 		return s.report.failed(f)
 	}
-	restoreQuit()
 	if f := s.dialect.started(); f != nil {
 		if status := int(s.aborted.Load()); status != 0 {
 			return status
 		}
 		return s.report.failed(f)
 	}
-	close(s.signals.started)
+	s.signals.begin()
 	if s.streams.pty {
 		return s.attach()
 	}
 	s.letGo()
 	return s.finish()
-}
-
-// boundSends keeps a daemon that does not read from holding us for ever.
-func (s *session) boundSends() {
-	tv := unix.NsecToTimeval(max(s.options.ConnectTimeout, time.Second).Nanoseconds())
-	_ = unix.SetsockoptTimeval(s.conn.fd, unix.SOL_SOCKET, unix.SO_SNDTIMEO, &tv) // a bound less, nothing else
 }
 
 // letGo puts /dev/null over stdin and stdout: the program owns them now, and a

@@ -2,12 +2,12 @@ package client
 
 import (
 	"os"
-	"os/signal"
 	"runtime"
 	"sync/atomic"
-	"unsafe"
 
 	"golang.org/x/sys/unix"
+
+	"shellspawn/internal/selfpipe"
 )
 
 // relayed are the signals that go on to the program. Everything else is the
@@ -21,85 +21,74 @@ var relayed = []unix.Signal{
 // relay passes signals on in the order of their arrival.
 type relay struct {
 	session *session
-	ch      chan os.Signal
+	pipe    *os.File // the signals caught, a byte each
 	seq     atomic.Uint32
-	started chan struct{} // closed when the program runs: signals are for it then
-}
-
-// defaultQuit gives SIGQUIT its default action, in place of the Go runtime's,
-// which prints the stacks of all goroutines. The result undoes that, for
-// os/signal to take over.
-func defaultQuit() (undo func()) {
-	var old, none [4]uintptr
-	rtSigaction(unix.SIGQUIT, &none, &old)
-	return func() { rtSigaction(unix.SIGQUIT, &old, nil) }
-}
-
-// rtSigaction is rt_sigaction(2). Its struct is opaque here but for this: all
-// zero is SIG_DFL.
-func rtSigaction(sig unix.Signal, set, old *[4]uintptr) {
-	_, _, _ = unix.RawSyscall6(unix.SYS_RT_SIGACTION, uintptr(sig),
-		uintptr(unsafe.Pointer(set)), uintptr(unsafe.Pointer(old)), 8, 0, 0)
+	started atomic.Bool // the program runs: signals are for it now
 }
 
 // startRelay begins to catch signals. Those that were ignored when the client
 // started, as under nohup, stay so.
-func startRelay(s *session) *relay {
-	r := &relay{session: s, ch: make(chan os.Signal, 64), started: make(chan struct{})}
-	caught := make([]os.Signal, 0, len(relayed)+1)
+func startRelay(s *session) (*relay, error) {
+	pipe, err := selfpipe.Open()
+	if err != nil {
+		return nil, err
+	}
 	for _, sig := range relayed {
-		if !signal.Ignored(sig) {
-			caught = append(caught, sig)
+		if !selfpipe.Ignored(sig) {
+			selfpipe.Catch(sig)
 		}
 	}
 	if s.streams.pty {
-		caught = append(caught, unix.SIGWINCH)
+		selfpipe.Catch(unix.SIGWINCH)
 	}
-	signal.Notify(r.ch, caught...)
+	r := &relay{session: s, pipe: pipe}
 	go r.run()
-	return r
+	return r, nil
 }
 
 func (r *relay) next() uint32 { return r.seq.Add(1) }
 
+// begin says that the program runs. Signals that came before and did not end the
+// client go to it first: it may have been running already.
+func (r *relay) begin() {
+	r.started.Store(true)
+	selfpipe.Post()
+}
+
 // run ends with the process: nobody waits for it.
 func (r *relay) run() {
 	defer r.session.endOnPanic()
-	for _, sig := range r.untilStart() {
-		r.deliver(sig)
-	}
-	for sig := range r.ch {
-		r.deliver(sig.(unix.Signal))
-	}
-}
-
-// untilStart returns the signals that came before we knew that the program runs
-// and are meant for it: it may have been running already.
-func (r *relay) untilStart() (kept []unix.Signal) {
+	var kept []unix.Signal
+	begun := false
+	buf := make([]byte, 64)
 	for {
-		select {
-		case <-r.started:
-			return kept
-		case s := <-r.ch:
-			sig := s.(unix.Signal)
-			if r.hasStarted() || !r.endsClient(sig) {
+		n, err := r.pipe.Read(buf)
+		if err != nil {
+			return // only if it cannot be read at all
+		}
+		for _, b := range buf[:n] {
+			sig := unix.Signal(b)
+			switch {
+			case b == selfpipe.Mark:
+				r.deliver(kept...)
+				begun = true
+			case begun:
+				r.deliver(sig)
+			case r.started.Load() || !r.endsClient(sig):
 				kept = append(kept, sig)
 			}
 		}
 	}
 }
 
-func (r *relay) hasStarted() bool {
-	select {
-	case <-r.started:
-		return true
-	default:
-		return false
+// deliver does with each signal what its time and kind ask for.
+func (r *relay) deliver(signals ...unix.Signal) {
+	for _, sig := range signals {
+		r.deliverOne(sig)
 	}
 }
 
-// deliver does with one signal what its time and kind ask for.
-func (r *relay) deliver(sig unix.Signal) {
+func (r *relay) deliverOne(sig unix.Signal) {
 	s := r.session
 	switch {
 	case s.ended.Load():
@@ -125,7 +114,7 @@ func (r *relay) deliver(sig unix.Signal) {
 func (r *relay) endsClient(sig unix.Signal) bool {
 	switch sig {
 	case unix.SIGTERM, unix.SIGHUP, unix.SIGINT:
-		signal.Reset(sig)
+		selfpipe.Default(sig)
 		_ = unix.Kill(unix.Getpid(), sig)
 	case unix.SIGQUIT:
 		r.session.abort(128 + int(sig))
@@ -154,17 +143,15 @@ func (r *relay) suspend() {
 	r.session.enterRaw()
 }
 
-// stop stops the process the way the caller's shell expects. os/signal cannot
-// give SIGTSTP its default action back, so that is done below it. The signal
-// goes to this very thread: then it acts before the system call returns. In an
-// orphaned process group, where nobody could continue us, the kernel drops it.
+// stop stops the process the way the caller's shell expects. The signal goes to
+// this very thread: then it acts before the system call returns. In an orphaned
+// process group, where nobody could continue us, the kernel drops it.
 func (r *relay) stop() {
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
-	var caught, none [4]uintptr
-	rtSigaction(unix.SIGTSTP, &none, &caught)
+	selfpipe.Default(unix.SIGTSTP)
 	_ = unix.Tgkill(unix.Getpid(), unix.Gettid(), unix.SIGTSTP)
-	rtSigaction(unix.SIGTSTP, &caught, nil)
+	selfpipe.Catch(unix.SIGTSTP)
 }
 
 // endOnPanic keeps a bug in one goroutine from leaving the terminal raw.

@@ -35,14 +35,6 @@ func (o *Options) candidates() (list []candidate, legacy bool) {
 	return append(list, system), false
 }
 
-// connection is a connected socket. Its descriptor is blocking.
-type connection struct {
-	fd     int
-	path   string
-	waited time.Duration // for a place in the accept queue
-	since  time.Time
-}
-
 const (
 	// maxPause is the longest pause between two looks for a daemon that is not
 	// there yet.
@@ -94,7 +86,9 @@ func (s *search) round() (conn connection, tried []string, err error) {
 		fd, dialErr := s.dial(c.path)
 		if dialErr == nil {
 			s.report.explain("socket ", c.path, " (", c.why, "): connected ", s.duration())
-			return connection{fd: fd, path: c.path, waited: s.waited, since: time.Now()}, nil, nil
+			conn, err = newConnection(fd, c.path, s.options.ConnectTimeout)
+			conn.waited = s.waited
+			return conn, nil, err
 		}
 		tried, err = append(tried, c.path), dialErr
 		if !hint.Absent(err) {

@@ -12,29 +12,45 @@ var oobSize = unix.CmsgSpace(8 * 4)
 // SCM_RIGHTS on its first bytes. The caller keeps its own descriptors. A
 // send timeout of the socket (SO_SNDTIMEO) bounds it.
 func Send(fd int, b []byte, fds ...int) error {
-	var oob []byte
-	if len(fds) > 0 {
-		oob = unix.UnixRights(fds...)
-	}
 	for len(b) > 0 {
-		n, err := unix.SendmsgN(fd, b, oob, nil, unix.MSG_NOSIGNAL)
-		if err == unix.EINTR {
-			continue
-		}
+		n, err := sendmsg(fd, b, fds, 0)
 		if err != nil {
 			return err
 		}
-		b, oob = b[n:], nil
+		b, fds = b[n:], nil
 	}
 	return nil
 }
 
-// recvmsg reads what is there, close-on-exec from the first instant. Every
-// descriptor that arrived is in fds, also with an error: the caller closes.
+// SendNow is one sendmsg(2) without waiting, for any socket: EAGAIN if there is no
+// room. With an error nothing was sent, otherwise n bytes and the descriptors,
+// which the caller keeps.
+func SendNow(fd int, b []byte, fds ...int) (n int, err error) {
+	return sendmsg(fd, b, fds, unix.MSG_DONTWAIT)
+}
+
+func sendmsg(fd int, b []byte, fds []int, flags int) (n int, err error) {
+	var oob []byte
+	if len(fds) > 0 {
+		oob = unix.UnixRights(fds...)
+	}
+	for {
+		n, err = unix.SendmsgN(fd, b, oob, nil, flags|unix.MSG_NOSIGNAL)
+		if err != unix.EINTR {
+			return max(n, 0), err
+		}
+	}
+}
+
+// recvmsg reads what is there, close-on-exec from the first instant, and again
+// when a signal interrupts it. Every descriptor that arrived is in fds, also with an error: the caller closes.
 func recvmsg(fd int, p []byte, flags int) (n int, fds []int, err error) {
 	var space [64]byte
 	oob := space[:oobSize]
 	n, oobn, got, _, err := unix.Recvmsg(fd, p, oob, flags|unix.MSG_CMSG_CLOEXEC)
+	for err == unix.EINTR {
+		n, oobn, got, _, err = unix.Recvmsg(fd, p, oob, flags|unix.MSG_CMSG_CLOEXEC)
+	}
 	if err != nil {
 		return 0, nil, err
 	}

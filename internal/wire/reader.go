@@ -3,8 +3,6 @@ package wire
 import (
 	"encoding/binary"
 	"io"
-
-	"golang.org/x/sys/unix"
 )
 
 // Recv reads what a socket has. It is a function so that the daemon can wait in
@@ -12,18 +10,10 @@ import (
 // bytes at the end of the stream.
 type Recv func(p []byte) (n int, fds []int, err error)
 
-// RecvFD returns a Recv that calls recvmsg(2) with the given flags on fd, and
-// again when a signal interrupts it. With MSG_DONTWAIT its error is EAGAIN when
+// RecvFD returns a Recv that calls recvmsg(2) with the given flags on fd. With MSG_DONTWAIT its error is EAGAIN when
 // there is nothing; a Reader takes up later where it stopped.
 func RecvFD(fd, flags int) Recv {
-	return func(p []byte) (int, []int, error) {
-		for {
-			n, fds, err := recvmsg(fd, p, flags)
-			if err != unix.EINTR {
-				return n, fds, err
-			}
-		}
-	}
+	return func(p []byte) (int, []int, error) { return recvmsg(fd, p, flags) }
 }
 
 // Reader takes messages off a stream in whatever pieces they arrive, and
