@@ -46,6 +46,9 @@ func (l *Listener) wanted(cause error) (bool, error) {
 	if !errors.Is(cause, unix.EMFILE) && !errors.Is(cause, unix.ENFILE) {
 		return true, nil
 	}
+	if l.oldWanted() {
+		return true, nil
+	}
 	l.mu.Lock()
 	f := l.now.f
 	l.mu.Unlock()
@@ -60,6 +63,26 @@ func (l *Listener) wanted(cause error) (bool, error) {
 		return ready
 	})
 	return !waited, err
+}
+
+// oldWanted says whether a client waits for a socket that Rebind replaced. Those for
+// which nobody does are closed, as by an accept that finds nobody.
+func (l *Listener) oldWanted() bool {
+	l.mu.Lock()
+	old := l.old
+	l.mu.Unlock()
+	for _, s := range old {
+		client := false
+		err := s.control(func(fd int) error {
+			client = readable(fd)
+			return nil
+		})
+		if err == nil && client {
+			return true
+		}
+		l.dropOld(s)
+	}
+	return false
 }
 
 // failed counts the error and reports it.

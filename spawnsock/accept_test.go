@@ -26,10 +26,19 @@ func init() {
 	// lowfd serves with few descriptors, of which it leaves free as many as it
 	// is told; each line on stdin says how many to have free from then on. It
 	// reports accept errors as they come and, at the end, all numbers.
+	// With a second argument it waits for a line first, and then makes its socket anew.
 	helpers["lowfd"] = func(args []string) error {
 		l, err := spawnsock.Listen(args[0], spawnsock.Options{})
 		if err != nil {
 			return err
+		}
+		in := bufio.NewScanner(os.Stdin)
+		if len(args) > 1 {
+			fmt.Println("listening")
+			in.Scan()
+			if err := errors.Join(os.Remove(args[0]), l.Rebind()); err != nil {
+				return err
+			}
 		}
 		srv := &spawnsock.Server{MaxPending: -1}
 		srv.Handler = func(_ context.Context, c *net.UnixConn) {
@@ -47,7 +56,6 @@ func init() {
 		}
 		served := make(chan error)
 		go func() { served <- srv.Serve(l) }()
-		in := bufio.NewScanner(os.Stdin)
 		fmt.Println("ready")
 		for in.Scan() {
 			n, err := strconv.Atoi(in.Text())
@@ -242,6 +250,56 @@ func TestNoDescriptorsNoClients(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
+	_ = h.stdin.Close()
+	if errs, _ := endOf(t, h); errs != 0 {
+		t.Errorf("%d accepts failed with nobody waiting", errs)
+	}
+}
+
+// D3, D9: the clients of a socket that was removed are served as soon as there are
+// descriptors, be it two at a time, although nobody comes to the new one.
+func TestOutOfDescriptorsAfterRebind(t *testing.T) {
+	path := socketPath(t)
+	h := startHelper(t, nil, "lowfd", path, "rebind")
+	h.line(t)
+	var clients []*net.UnixConn
+	for range 3 {
+		c := client(t, path)
+		if _, err := c.Write([]byte("x")); err != nil {
+			t.Fatal(err)
+		}
+		clients = append(clients, c)
+	}
+	fmt.Fprintln(h.stdin)
+	for !strings.HasPrefix(h.line(t), "pause 80ms ") {
+	}
+	fmt.Fprintln(h.stdin, 1)
+	for h.line(t) != "left 1" {
+	}
+	for !strings.HasPrefix(h.line(t), "pause ") { // one descriptor is not enough
+	}
+	fmt.Fprintln(h.stdin, 1)
+	for i, c := range clients {
+		if _, err := c.Read(make([]byte, 1)); err != nil {
+			t.Fatalf("client %d: %v", i+1, err)
+		}
+		_ = c.Close()
+	}
+	_ = h.stdin.Close()
+	if errs, cpu := endOf(t, h); errs > 50 || cpu > 2*time.Second {
+		t.Errorf("%d accepts failed, %v of processor time", errs, cpu)
+	}
+}
+
+// D3, D9, F4: a socket that was removed, and for which nobody waits, is no reason to wake
+// up either.
+func TestNoDescriptorsAfterRebind(t *testing.T) {
+	path := socketPath(t)
+	h := startHelper(t, nil, "lowfd", path, "rebind")
+	h.line(t)
+	fmt.Fprintln(h.stdin)
+	h.line(t)
+	eventually(t, "the helper sleeps", func() bool { return asleep(t, h.cmd.Process.Pid) })
 	_ = h.stdin.Close()
 	if errs, _ := endOf(t, h); errs != 0 {
 		t.Errorf("%d accepts failed with nobody waiting", errs)

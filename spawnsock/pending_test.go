@@ -153,6 +153,7 @@ func TestTenThousandSilent(t *testing.T) {
 	srv.MaxPending = -1
 	path, l, _ := serve(t, srv, spawnsock.Options{})
 	ask(t, client(t, path))
+	queue(t, l) // opens a descriptor that is kept
 	eventually(t, "nobody is left", func() bool { return srv.Stats().Open == 0 })
 	before, files, routines := memory(), len(openFiles(t)), runtime.NumGoroutine()
 

@@ -229,7 +229,14 @@ func sameDir(a, b *place) bool {
 // When the queue is empty the socket is closed, and both results are nil.
 func (l *Listener) acceptOld(old socket) (*net.UnixConn, error) {
 	fd := -1
-	err := old.control(func(listening int) (err error) {
+	err := old.control(func(listening int) error {
+		// FileConn takes a second descriptor. Without one it would be too late to leave
+		// the client where it is.
+		second, err := unix.FcntlInt(uintptr(listening), unix.F_DUPFD_CLOEXEC, 0)
+		if err != nil {
+			return os.NewSyscallError("fcntl", err)
+		}
+		defer unix.Close(second)
 		fd, _, err = unix.Accept4(listening, unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK)
 		return os.NewSyscallError("accept4", err)
 	})
