@@ -87,7 +87,7 @@ func (c *configFile) set(f *pflag.FlagSet, line string, number int) error {
 		return nil // the command line has it
 	}
 	c.lines[name] = number
-	return wrongFlag(f.Set(name, value))
+	return wrongFlag(f, f.Set(name, value))
 }
 
 // at says where the mistake is. In the file a flag's name has no dashes.

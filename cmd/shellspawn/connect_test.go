@@ -299,6 +299,9 @@ func TestForeignVersionOfClient(t *testing.T) {
 		t.Fatalf("the answer is %v, %v, want a refusal", kind, err)
 	}
 	e, err := wire.ParseError(payload)
+	if !strings.Contains(e.Hint, "the daemon is older") {
+		t.Errorf("the hint is %q", e.Hint)
+	}
 	if err != nil || !strings.Contains(e.Text, "version 1") || !strings.Contains(e.Text, "version 99") || strings.Contains(e.Text, "\n") {
 		t.Errorf("the refusal is %q (%v), want both versions in one line", e.Text, err)
 	}

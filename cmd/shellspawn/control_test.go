@@ -289,7 +289,7 @@ func TestWrongUsage(t *testing.T) {
 // G4: every command answers --help with the same page, of at most 60 lines.
 func TestHelp(t *testing.T) {
 	var first string
-	for _, args := range [][]string{{"--help"}, {"-h"}, {"serve", "--help"}, {"status", "-h"}, {"list", "--help"},
+	for _, args := range [][]string{{"--help"}, {"-h"}, {"help"}, {"serve", "--help"}, {"status", "-h"}, {"list", "--help"},
 		{"kill", "--help"}, {"backlog", "--help"}, {"stop", "--help"}} {
 		out, err := exec.Command(spawntest.DaemonPath(t), args...).Output()
 		if err != nil {

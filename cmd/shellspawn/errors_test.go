@@ -75,6 +75,12 @@ func at(t *testing.T, who spawntest.Who, socket string) func(args ...string) *ex
 func TestErrorsOfFlags(t *testing.T) {
 	const hint = "'shellspawn --help' lists commands and flags"
 	var mistakes []mistake
+	for line, meant := range map[string]string{
+		"statu": "'shellspawn status'", "ls": "'shellspawn list'", "serve --max-shell 1": "--max-shells",
+		"kill -9 1": "-s 9", "kill -KILL 1": "-s KILL", "status --jsno": "--json",
+	} {
+		mistakes = append(mistakes, mistake{line, strings.Fields(line), 2, "unknown ", "did you mean " + meant + "? " + hint})
+	}
 	for _, row := range []struct {
 		line string
 		says string

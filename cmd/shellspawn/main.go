@@ -46,10 +46,13 @@ func run(args []string) int {
 		name, args = args[0], args[1:]
 	}
 	command, ok := commands[name]
-	if !ok {
-		return usage(fmt.Errorf("unknown command %q", name))
+	switch {
+	case ok:
+		return command(args)
+	case name == "help": // what people type first
+		return show(help)
 	}
-	return command(args)
+	return usage(unknownCommand(name))
 }
 
 // newFlags returns the flags of a command with those that every command has.
@@ -68,7 +71,7 @@ var errVersion = errors.New("version")
 // comes from an unset variable must not mean the default.
 func parse(f *pflag.FlagSet, args []string) error {
 	if err := f.Parse(args); err != nil {
-		return wrongFlag(err)
+		return wrongFlag(f, err)
 	}
 	if asked, _ := f.GetBool("version"); asked {
 		return errVersion
@@ -83,10 +86,10 @@ func parse(f *pflag.FlagSet, args []string) error {
 }
 
 // wrongFlag puts pflag's errors into the form that all others have.
-func wrongFlag(err error) error {
+func wrongFlag(f *pflag.FlagSet, err error) error {
 	var invalid *pflag.InvalidValueError
 	var lacking *pflag.ValueRequiredError
-	var unknown *pflag.NotExistError
+	var missing *pflag.NotExistError
 	switch {
 	case errors.As(err, &invalid):
 		what := map[string]string{
@@ -95,10 +98,10 @@ func wrongFlag(err error) error {
 		return &wrongValue{invalid.GetFlag().Name, invalid.GetValue(), "not " + what}
 	case errors.As(err, &lacking):
 		return fmt.Errorf("%s: needs a value", flagName(lacking.GetFlag()))
-	case errors.As(err, &unknown) && unknown.GetSpecifiedShortnames() != "":
-		return fmt.Errorf("unknown flag -%s", unknown.GetSpecifiedName())
-	case errors.As(err, &unknown):
-		return fmt.Errorf("unknown flag --%s", unknown.GetSpecifiedName())
+	case errors.As(err, &missing) && missing.GetSpecifiedShortnames() != "":
+		return unknownLetter(missing, f)
+	case errors.As(err, &missing):
+		return unknownFlag(missing.GetSpecifiedName(), f)
 	}
 	return err
 }
@@ -125,20 +128,31 @@ func parsed(err error) (status int, done bool) {
 	case err == nil:
 		return statusOK, false
 	case errors.Is(err, pflag.ErrHelp):
-		fmt.Print(help)
-		return statusOK, true
+		return show(help), true
 	case errors.Is(err, errVersion):
-		fmt.Println("shellspawn " + version)
-		return statusOK, true
+		return show("shellspawn " + version + "\n"), true
 	case errors.As(err, &file) && file.line == 0:
 		return failure(err), true
 	}
 	return usage(err), true
 }
 
+// show prints what was asked for.
+func show(text string) int {
+	if _, err := os.Stdout.WriteString(text); err != nil {
+		return failure(err)
+	}
+	return statusOK
+}
+
 // usage reports a wrong command line.
 func usage(err error) int {
-	say(err.Error(), "'shellspawn --help' lists commands and flags")
+	hint := "'shellspawn --help' lists commands and flags"
+	var slip *unknown
+	if errors.As(err, &slip) && slip.instead != "" {
+		hint = "did you mean " + slip.instead + "? " + hint
+	}
+	say(err.Error(), hint)
 	return statusUsage
 }
 

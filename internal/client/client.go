@@ -23,6 +23,9 @@ func Run(o *Options) (status int) {
 			status = r.failed(fail("internal error: ", panicText(p)))
 		}
 	}()
+	if f := o.nameless(); f != nil {
+		return r.failed(f)
+	}
 	list, legacy := o.candidates()
 	plan, f := planStreams(o, r)
 	if f != nil {

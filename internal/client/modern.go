@@ -69,7 +69,7 @@ func (m modern) answer(kind wire.Kind, payload []byte, err error) *failure {
 	case kind == wire.KindStarted:
 		return m.accept(payload)
 	case kind == wire.KindError:
-		return refusal(payload)
+		return m.options.perhapsShell(refusal(payload))
 	}
 	return m.strange("protocol error: unexpected message " + strconv.Itoa(int(kind)))
 }

@@ -13,6 +13,7 @@ import (
 const (
 	statusFailure       = 125
 	statusNotExecutable = 126
+	statusNotFound      = 127
 )
 
 // reporter writes the client's own messages. They go to descriptor 2, start

@@ -32,6 +32,26 @@ func buildStart(o *Options, dir directory) *wire.Start {
 	return s
 }
 
+// nameless refuses a command whose name is empty, mostly that of a variable which
+// is not set. No program has that name, and errors about it would read strangely.
+func (o *Options) nameless() *failure {
+	if o.HasCommand || len(o.Args) == 0 || o.Args[0] != "" {
+		return nil
+	}
+	f := fail(`exec "": the name of the command is empty`).withHint("without any command there is a login shell")
+	f.status = statusNotFound
+	return f
+}
+
+// perhapsShell says what somebody may have meant whose command was not found and
+// looks like a line for a shell.
+func (o *Options) perhapsShell(f *failure) *failure {
+	if f.status == statusNotFound && f.hint == "" && len(o.Args) == 1 && strings.ContainsAny(o.Args[0], " |;&<>$*") {
+		f.hint = "that is taken for the name of one program; -c runs a line in the shell"
+	}
+	return f
+}
+
 // currentUmask reads the umask, which can only be done by setting it.
 func currentUmask() int {
 	mask := unix.Umask(0o077)

@@ -13,12 +13,10 @@ import (
 	"shellspawn/internal/wire"
 )
 
-func newTable(w io.Writer) *tabwriter.Writer { return tabwriter.NewWriter(w, 0, 8, 2, ' ', 0) }
-
 // writeStatus prints a page of a few lines, the last of which says what to
 // change, if anything.
 func writeStatus(w io.Writer, s *wire.Status) error {
-	t := newTable(w)
+	t := tabwriter.NewWriter(w, 0, 8, 2, ' ', 0)
 	fmt.Fprintf(t, "shellspawn\t%s, pid %d, up %s\n", printable(s.Version), s.PID, age(s.UptimeSeconds))
 	fmt.Fprintf(t, "socket\t%s\n", printable(s.Socket))
 	fmt.Fprintf(t, "backlog\t%s\n", backlogText(s.Backlog))
@@ -78,18 +76,23 @@ func clampAdvice(b wire.Backlog) string {
 	return fmt.Sprintf("the kernel cut the backlog: 'sysctl -w net.core.somaxconn=%d', then 'shellspawn backlog %d'", b.Asked, b.Asked)
 }
 
+// widestProgram leaves a row on one line of a terminal of 100 columns or so.
+const widestProgram = 40
+
 // writeList prints a table, or nothing if there is no shell.
 func writeList(w io.Writer, rows []wire.Row) error {
 	if len(rows) == 0 {
 		return nil
 	}
-	t := newTable(w)
-	fmt.Fprintln(t, "ID\tUSER\tPID\tTTY\tPROGRAM\tAGE\tCLIENT\tSTATE")
+	table := [][]string{{"ID", "USER", "PID", "TTY", "PROGRAM", "AGE", "CLIENT", "STATE"}}
 	for _, r := range rows {
-		fmt.Fprintf(t, "%d\t%s\t%d\t%s\t%s\t%s\t%d\t%s\n", r.ID, printable(r.User), r.PID,
-			orDash(printable(strings.TrimPrefix(r.TTY, "/dev/"))), printable(r.Program), age(r.AgeSeconds), r.ClientPID, printable(r.State))
+		table = append(table, []string{
+			fmt.Sprint(r.ID), printable(r.User), fmt.Sprint(r.PID),
+			orDash(printable(strings.TrimPrefix(r.TTY, "/dev/"))),
+			shorten(printable(r.Program), widestProgram), age(r.AgeSeconds), fmt.Sprint(r.ClientPID), printable(r.State),
+		})
 	}
-	return t.Flush() // keeps the first error of the lines above
+	return writeTable(w, table)
 }
 
 func orDash(s string) string {

@@ -77,3 +77,22 @@ advice      the accept queue was full or nearly so: 'shellspawn backlog 18' make
 		t.Errorf("%v\n%s\nwant\n%s", err, page.String(), want)
 	}
 }
+
+// The columns of the list are aligned as a terminal shows them, whatever letters are
+// in the names, and a long path loses its beginning.
+func TestListTable(t *testing.T) {
+	long := "/opt/" + strings.Repeat("deep/", 800) + "program-of-that-name"
+	rows := []wire.Row{
+		{ID: 7, User: "ann", PID: 4711, TTY: "/dev/pts/3", Program: "bash", AgeSeconds: 61, ClientPID: 4700, State: "running"},
+		{ID: 1200, User: "jürgen", PID: 12, Program: "/tmp/日本語 e\u0301", ClientPID: 13, State: "ending"},
+		{ID: 8, User: "1000", PID: 14, Program: long, ClientPID: 15, State: "running"},
+	}
+	want := "ID    USER    PID   TTY    PROGRAM                                   AGE    CLIENT  STATE\n" +
+		"7     ann     4711  pts/3  bash                                      1m01s  4700    running\n" +
+		"1200  jürgen  12    -      /tmp/日本語 e\u0301                             0s     13      ending\n" +
+		"8     1000    14    -      …eep/deep/deep/deep/program-of-that-name  0s     15      running\n"
+	var page strings.Builder
+	if err := writeList(&page, rows); err != nil || page.String() != want {
+		t.Errorf("%v\n%s\nwant\n%s", err, page.String(), want)
+	}
+}

@@ -127,6 +127,10 @@ func (d *Daemon) userOf(uid uint32) userdb.User {
 }
 
 func versionRefusal(theirs uint16) *refusal {
+	hint := "the client is older than the daemon; use one of the same release"
+	if theirs > wire.Version {
+		hint = "the daemon is older than the client; after an upgrade start it anew"
+	}
 	return refuse("protocol", "protocol: this daemon speaks version "+strconv.Itoa(wire.Version)+
-		", the client version "+strconv.Itoa(int(theirs)), "")
+		", the client version "+strconv.Itoa(int(theirs)), hint)
 }
