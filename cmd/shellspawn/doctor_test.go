@@ -6,6 +6,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -100,4 +101,15 @@ func TestDoctorWithoutDaemon(t *testing.T) {
 	expectFinding(t, found, "daemon", doctor.Fail, "connection refused", "shellspawn serve --background")
 	expectFinding(t, found, "socket", doctor.Fail, "nobody answers there", "stale")
 	expectFinding(t, found, "directory", doctor.Fail, "others may write there", "chmod go-w")
+}
+
+// A devpts for few terminals is found where the machine would allow many.
+func TestDoctorOfSmallDevpts(t *testing.T) {
+	spawntest.NeedRoot(t)
+	out, _, _ := run(t, "/nonexistent/s", "unshare", "--mount", "sh", "-c",
+		`mount -t devpts -o newinstance,ptmxmode=0666,max=7 devpts /dev/pts && exec "$0" doctor`, spawntest.DaemonPath(t))
+	line := regexp.MustCompile(`(?m)^warn +ptys +(.*)$`).FindString(out)
+	if !strings.Contains(line, "max=; left: 7, enough for 7 shells, not for 1000; remount it") {
+		t.Errorf("the line is %q in\n%s", line, out)
+	}
 }

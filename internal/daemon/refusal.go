@@ -132,7 +132,7 @@ func missingInterpreter(err error, dir string) error {
 func startHint(e *ptyexec.StartError) string {
 	switch {
 	case e.Op == "open pty" && (e.Err == syscall.ENOSPC || e.Err == syscall.EIO || e.Err == syscall.EAGAIN):
-		return "all ptys are in use; raise /proc/sys/kernel/pty/max"
+		return "all ptys are in use; raise /proc/sys/kernel/pty/max, or max= of the mount of devpts"
 	case e.Op == "clone" && e.Err == syscall.EAGAIN:
 		return "no more processes are allowed; see 'ulimit -u', kernel.pid_max and the TasksMax of the unit"
 	case e.Err == syscall.EMFILE || e.Err == syscall.ENFILE:

@@ -34,7 +34,11 @@ func (p *patient) daemon() Finding {
 	if name, err := os.ReadFile(fmt.Sprintf("/proc/%d/comm", status.PID)); err == nil && string(name) == "shellspawn\n" {
 		p.pid = status.PID
 	}
-	return fine(check, "pid %d answers at %s, %d shells running", status.PID, p.socket, status.Shells.Running)
+	shells := "shells"
+	if status.Shells.Running == 1 {
+		shells = "shell"
+	}
+	return fine(check, "pid %d answers at %s, %d %s running", status.PID, p.socket, status.Shells.Running, shells)
 }
 
 // askLimits learns for how many shells the daemon was set up.

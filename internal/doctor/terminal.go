@@ -3,6 +3,7 @@ package doctor
 import (
 	"fmt"
 	"os"
+	"strings"
 
 	"golang.org/x/sys/unix"
 )
@@ -19,12 +20,33 @@ func (p *patient) ptys() Finding {
 		return fail(check, err.Error(), "mount /proc")
 	}
 	f := p.enough(check, most-used, 1, fmt.Sprintf("kernel.pty.max is %d, %d in use; left", most, used),
-		fmt.Sprintf("'sysctl -w kernel.pty.max=%d'", used+int64(p.shells)))
-	if f.State == OK {
-		return f
+		fmt.Sprintf("'sysctl -w kernel.pty.max=%d' for that many with a terminal", used+int64(p.shells)))
+	if here, ok := mountMax(); ok && here < most-used {
+		f = p.enough(check, here, 1, "the devpts at /dev/pts is mounted with max=; left",
+			"remount it with a larger one for that many with a terminal")
 	}
-	f.Advice += " for that many with a terminal"
 	return f
+}
+
+// mountMax returns how many terminals are left of those that the mount of devpts
+// allows, if it says so; see mount(8). What is not there limits nothing.
+func mountMax() (left int64, ok bool) {
+	mounts, _ := os.ReadFile("/proc/self/mountinfo")
+	names, _ := os.ReadDir("/dev/pts")
+	for line := range strings.Lines(string(mounts)) {
+		f := strings.Fields(line)
+		if len(f) < 7 || f[4] != "/dev/pts" {
+			continue
+		}
+		ok = false // a later mount hides this one
+		for option := range strings.SplitSeq(f[len(f)-1], ",") {
+			if text, found := strings.CutPrefix(option, "max="); found {
+				most, err := number(text)
+				left, ok = most-int64(len(names))+1, err == nil // ptmx is no terminal
+			}
+		}
+	}
+	return left, ok
 }
 
 // devpts opens a terminal the way the daemon does, and gives it back.
