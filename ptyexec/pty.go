@@ -107,10 +107,13 @@ func setOwner(pts, uid int, group uint32) error {
 	}
 	if int(st.Uid) != uid || st.Gid != gid {
 		err := unix.Fchown(pts, uid, int(gid))
-		switch {
-		case err == unix.EPERM && int(st.Uid) == uid:
-			mode = 0o600 // not our group to give; then it must have no rights
-		case err != nil:
+		if err == unix.EPERM || err == unix.EINVAL {
+			// Not our group to give, or this user namespace has no such group.
+			// Then it must have no rights.
+			mode = 0o600
+			err = unix.Fchown(pts, uid, -1)
+		}
+		if err != nil {
 			return err
 		}
 	}

@@ -1,10 +1,12 @@
 package ptyexec_test
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io/fs"
 	"os"
+	"os/exec"
 	"strings"
 	"syscall"
 	"testing"
@@ -21,6 +23,7 @@ func init() {
 	helpers["terminal"] = describeTerminal
 	helpers["reopen"] = closeAndReopen
 	helpers["controlling"] = func() { fmt.Println(controlling()) }
+	helpers["unmapped group"] = startWithUnmappedGroup
 }
 
 // describeTerminal prints what a program can find out about its terminal.
@@ -109,6 +112,38 @@ func TestTerminalForeignGroup(t *testing.T) { // E6
 	screen.expect("mode 600")
 	if strings.Contains(screen.seen.String(), "54321") {
 		t.Errorf("saw %q", screen.seen.String())
+	}
+}
+
+// startWithUnmappedGroup runs in a user namespace that knows the users and groups 0
+// to 9 only, as many a container does, and wants terminals of group 10.
+func startWithUnmappedGroup() {
+	for _, who := range []*ptyexec.Credential{nil, {UID: 9, GID: 9}} {
+		s := sh("stat -L -c 'owner %u mode %a' /proc/self/fd/0")
+		s.Terminal = &ptyexec.Terminal{Group: 10}
+		s.Stdio = &[3]int{-1, 1, 2}
+		s.Credential = who
+		p, err := ptyexec.Start(context.Background(), s)
+		check(err == nil, "start: %v", err)
+		_, _ = p.Wait()
+	}
+}
+
+// TestTerminalUnmappedGroup: there is a group "tty" in /etc/group, but not in the user
+// namespace. That is no reason to go without a terminal.
+func TestTerminalUnmappedGroup(t *testing.T) { // E6
+	needRoot(t)
+	cmd := exec.Command("/proc/self/exe")
+	cmd.Env = []string{helperVar + "=unmapped group"}
+	cmd.SysProcAttr = &syscall.SysProcAttr{
+		Cloneflags:                 unix.CLONE_NEWUSER,
+		UidMappings:                []syscall.SysProcIDMap{{Size: 10}},
+		GidMappings:                []syscall.SysProcIDMap{{Size: 10}},
+		GidMappingsEnableSetgroups: true,
+	}
+	got, err := cmd.CombinedOutput()
+	if want := "owner 0 mode 600\nowner 9 mode 600\n"; string(got) != want || err != nil {
+		t.Errorf("%v, got\n%s", err, got)
 	}
 }
 
