@@ -7,7 +7,6 @@ import (
 	"net"
 	"os"
 	"path/filepath"
-	"strconv"
 
 	"golang.org/x/sys/unix"
 )
@@ -49,14 +48,23 @@ func (l *Listener) presentLocked() (bool, error) {
 // for inotify(7) events of the file and of its directory as such, so it costs
 // nothing meanwhile, in a busy directory either. Call it again after Rebind,
 // and from one goroutine at a time. For an adopted socket it waits for Close.
+//
+// Where no watch can be had, for instance because the user has no inotify instance
+// left, it returns nil if the file is gone at this moment, and an error otherwise.
 func (l *Listener) WaitGone() error {
 	if l.inherited {
 		<-l.done
 		return errClosed
 	}
 	events, err := l.startWatch()
-	if err != nil || events == nil {
-		return err // nil if it is gone already
+	if err != nil {
+		// Out of inotify instances, say. What is gone by now can be told all the same.
+		if here, lookErr := l.Present(); lookErr != nil || here {
+			return errors.Join(err, lookErr)
+		}
+	}
+	if events == nil {
+		return nil // it is gone already
 	}
 	buf := make([]byte, 4096)
 	for {
@@ -117,11 +125,11 @@ func (w *watch) begin(p *place) error {
 			_, _ = unix.InotifyRmWatch(fd, uint32(mark)) // gone with its file, usually
 		}
 		w.marks = nil
-		dir := "/proc/self/fd/" + strconv.Itoa(p.dir)
-		err := w.add(fd, dir, unix.IN_MOVE_SELF|unix.IN_DELETE_SELF)
+		// By path, like presentLocked, and not through /proc, which may be missing: a
+		// file that is there and said to be gone would be made anew for ever.
+		err := w.add(fd, filepath.Dir(p.path), unix.IN_MOVE_SELF|unix.IN_DELETE_SELF)
 		if err == nil {
-			err = w.add(fd, filepath.Join(dir, p.base),
-				unix.IN_ATTRIB|unix.IN_MOVE_SELF|unix.IN_DELETE_SELF|unix.IN_DONT_FOLLOW)
+			err = w.add(fd, p.path, unix.IN_ATTRIB|unix.IN_MOVE_SELF|unix.IN_DELETE_SELF|unix.IN_DONT_FOLLOW)
 		}
 		return err
 	})

@@ -5,12 +5,17 @@ package spawnsock_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"net"
 	"os"
+	"os/exec"
 	"path/filepath"
+	"syscall"
 	"testing"
 	"time"
+
+	"golang.org/x/sys/unix"
 
 	"shellspawn/spawnsock"
 	"shellspawn/spawnsock/dial"
@@ -289,5 +294,77 @@ func TestWaitGoneOnly(t *testing.T) {
 	}
 	if err := l.Rebind(); !isClosed(err) {
 		t.Errorf("Rebind after Close: %v", err)
+	}
+}
+
+func init() {
+	// "no inotify" looks twice whether its socket is gone, while the user has no
+	// inotify instance left: when it is there, and when it is not.
+	helpers["no inotify"] = func(args []string) error {
+		l, err := spawnsock.Listen(args[0], spawnsock.Options{})
+		if err != nil {
+			return err
+		}
+		if err := supervise(unix.SYS_INOTIFY_INIT1, []unix.Errno{unix.EMFILE, unix.EMFILE}); err != nil {
+			return err
+		}
+		fmt.Println("there:", errors.Is(l.WaitGone(), unix.EMFILE))
+		if err := os.Remove(args[0]); err != nil {
+			return err
+		}
+		fmt.Println("gone:", l.WaitGone())
+		return nil
+	}
+	// "no proc" does without /proc, as in a chroot(2) directory, and waits for the end
+	// of its socket file.
+	helpers["no proc"] = func(args []string) error {
+		if err := errors.Join(
+			unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, ""),
+			unix.Mount("none", "/proc", "tmpfs", 0, "")); err != nil {
+			return err
+		}
+		l, err := spawnsock.Listen(args[0], spawnsock.Options{})
+		if err != nil {
+			return err
+		}
+		gone := make(chan error, 1)
+		go func() { gone <- l.WaitGone() }()
+		select {
+		case err := <-gone:
+			fmt.Println("returned", err)
+			return nil
+		case <-time.After(100 * time.Millisecond): // that nothing comes can only be waited for
+			fmt.Println("waits")
+		}
+		if err := os.Remove(args[0]); err != nil {
+			return err
+		}
+		fmt.Println("gone:", <-gone)
+		return nil
+	}
+}
+
+// D9: without a watch one can still look. A daemon that only tried to watch again
+// would never notice.
+func TestWaitGoneWithoutInotify(t *testing.T) {
+	h := startHelper(t, nil, "no inotify", socketPath(t))
+	for _, want := range []string{"there: true", "gone: <nil>"} {
+		if got := h.line(t); got != want {
+			t.Errorf("helper says %q, want %q", got, want)
+		}
+	}
+}
+
+// D9: where /proc is not mounted, a socket file that is there is not gone. It was
+// taken to be, and so made anew a hundred thousand times a second.
+func TestWaitGoneWithoutProc(t *testing.T) {
+	needRoot(t)
+	h := startHelper(t, func(c *exec.Cmd) {
+		c.SysProcAttr = &syscall.SysProcAttr{Cloneflags: unix.CLONE_NEWNS}
+	}, "no proc", socketPath(t))
+	for _, want := range []string{"waits", "gone: <nil>"} {
+		if got := h.line(t); got != want {
+			t.Errorf("helper says %q, want %q", got, want)
+		}
 	}
 }
