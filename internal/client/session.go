@@ -58,11 +58,9 @@ func (s *session) run() int {
 	s.reader = wire.NewReader(s.conn.recv, nil)
 	s.abortion = make(chan struct{})
 	// Before the request: the program may be signalled as soon as it runs.
-	signals, err := startRelay(s)
-	if err != nil {
+	if err := s.startRelay(); err != nil {
 		return s.report.failed(fail("catch signals: ", err.Error()))
 	}
-	s.signals = signals
 	if f := s.dialect.request(); f != nil {
 		return s.report.failed(f)
 	}

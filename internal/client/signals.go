@@ -28,10 +28,10 @@ type relay struct {
 
 // startRelay begins to catch signals. Those that were ignored when the client
 // started, as under nohup, stay so.
-func startRelay(s *session) (*relay, error) {
+func (s *session) startRelay() error {
 	pipe, err := selfpipe.Open()
 	if err != nil {
-		return nil, err
+		return err
 	}
 	for _, sig := range relayed {
 		if !selfpipe.Ignored(sig) {
@@ -41,9 +41,9 @@ func startRelay(s *session) (*relay, error) {
 	if s.streams.pty {
 		selfpipe.Catch(unix.SIGWINCH)
 	}
-	r := &relay{session: s, pipe: pipe}
-	go r.run()
-	return r, nil
+	s.signals = &relay{session: s, pipe: pipe}
+	go s.signals.run()
+	return nil
 }
 
 func (r *relay) next() uint32 { return r.seq.Add(1) }
@@ -70,8 +70,8 @@ func (r *relay) run() {
 			sig := unix.Signal(b)
 			switch {
 			case b == selfpipe.Mark:
+				begun = r.started.Load()
 				r.deliver(kept...)
-				begun = true
 			case begun:
 				r.deliver(sig)
 			case r.started.Load() || !r.endsClient(sig):
