@@ -7,7 +7,6 @@ import (
 	"strings"
 	"sync"
 	"testing"
-	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -91,20 +90,6 @@ func privateKiB(t *testing.T, pid int) (kib int) {
 	return kib
 }
 
-// quietFor is how long a daemon has to do nothing at all. That nothing happens can only
-// be seen by looking for some time: this is the one wait of fixed length.
-const quietFor = 2 * time.Second
-
-// quiet waits until no thread of the daemon has run for quietFor.
-func quiet(t *testing.T, d *spawntest.Daemon) {
-	t.Helper()
-	spawntest.Eventually(t, "quiet daemon", func() bool {
-		before := spawntest.Activity(d.PID)
-		time.Sleep(quietFor)
-		return spawntest.Activity(d.PID) == before
-	})
-}
-
 // F1: thousands of idle shells cost the daemon a few KiB each, no thread, no timer and
 // no wake-up.
 func TestIdleShells(t *testing.T) {
@@ -129,7 +114,7 @@ func TestIdleShells(t *testing.T) {
 			if each >= 24 && !spawntest.Race() {
 				t.Errorf("a shell costs %.1f KiB", each)
 			}
-			quiet(t, d)
+			spawntest.Idle(t, d.PID)
 			if n := d.Threads(); n >= 20 {
 				t.Errorf("the daemon has %d threads", n)
 			}
@@ -175,7 +160,7 @@ func TestQuietAtTheEnd(t *testing.T) {
 	if err := c.Send([]byte{0}); err != nil {
 		t.Error(err)
 	}
-	quiet(t, d)
+	spawntest.Idle(t, d.PID)
 	if n := len(d.Children()); n != 24 {
 		t.Errorf("%d shells", n)
 	}

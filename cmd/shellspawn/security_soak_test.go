@@ -181,7 +181,7 @@ func TestSoak(t *testing.T) {
 	d := spawntest.StartDaemon(t, spawntest.Args("--max-shells", "200", "--hangup-grace", "1s"))
 	soak(t, d, spawntest.Count(600, 4000)) // fills what is kept for good: pools, threads, the heap
 	spawntest.Eventually(t, "end of the last shell", func() bool { return len(d.Children()) == 0 })
-	quiet(t, d)
+	spawntest.Idle(t, d.PID)
 	before := remainsOf(t, d)
 	soak(t, d, spawntest.Count(2400, 20000))
 	d.Settle(t, before.descriptors)

@@ -157,6 +157,27 @@ func Quiet(t testing.TB, pid int) {
 	})
 }
 
+// idleFor is how long a process has to do nothing at all to be idle. That nothing
+// happens can only be seen by looking for some time.
+const idleFor = 2 * time.Second
+
+// Idle waits until no thread of any of these processes has run for idleFor, all at the
+// same time: no timer, no poll, no wake-up.
+func Idle(t testing.TB, pids ...int) {
+	t.Helper()
+	activity := func() (all []string) {
+		for _, pid := range pids {
+			all = append(all, Activity(pid))
+		}
+		return all
+	}
+	Eventually(t, "idle process", func() bool {
+		before := activity()
+		time.Sleep(idleFor)
+		return slices.Equal(activity(), before) && !slices.ContainsFunc(pids, running)
+	})
+}
+
 func running(pid int) bool {
 	names, _ := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/status", pid))
 	return slices.ContainsFunc(names, func(name string) bool {
