@@ -27,7 +27,10 @@ type identity struct {
 func (cn *conn) identity(name string) (identity, error) {
 	d := cn.daemon
 	if d.euid != 0 {
-		u := d.userOf(d.euid)
+		u, err := d.userOf(d.euid)
+		if err != nil {
+			return identity{}, err
+		}
 		if name != "" && !names(name, u) {
 			return identity{}, refuse("user", "user "+strconv.Quote(name)+": this daemon is not run by root and serves user "+strconv.Quote(u.Name)+" only", "")
 		}
@@ -60,7 +63,11 @@ func (cn *conn) peer() (identity, error) {
 	if err != nil {
 		return identity{}, refuse("identity", "peer groups: "+err.Error(), "")
 	}
-	return cn.daemon.become(cn.daemon.userOf(cn.cred.UID), cn.cred.GID, groups)
+	u, err := cn.daemon.userOf(cn.cred.UID)
+	if err != nil {
+		return identity{}, err
+	}
+	return cn.daemon.become(u, cn.cred.GID, groups)
 }
 
 // otherUser is for root. A number that no source knows is nobody that one could
@@ -72,20 +79,20 @@ func (cn *conn) otherUser(name string) (identity, error) {
 		u, err = d.users.ByUID(uid)
 	}
 	if err != nil {
-		return identity{}, refuse("user", "user "+strconv.Quote(name)+": "+plainCause(err), "")
+		return identity{}, unknownUser("user "+strconv.Quote(name), err)
 	}
 	groups, err := d.users.Groups(u)
 	if err != nil {
-		return identity{}, refuse("user", "groups of "+strconv.Quote(name)+": "+plainCause(err), "")
+		return identity{}, unknownUser("groups of "+strconv.Quote(name), err)
 	}
 	return d.become(u, u.GID, groups)
 }
 
-func plainCause(err error) string {
+func unknownUser(object string, err error) *refusal {
 	if errors.Is(err, userdb.ErrUnknown) {
-		return "no such user"
+		return refuse("user", object+": no such user", "")
 	}
-	return err.Error()
+	return refuse("user", object+": "+err.Error(), userdbHint)
 }
 
 // become is the one place where the numbers for a shell are put together.
@@ -117,14 +124,21 @@ func (d *Daemon) hasIdentity(uid, gid uint32, groups []uint32) bool {
 }
 
 // userOf makes do for a number that no source knows: such users exist in
-// containers. Its group is that of nobody, as it is not known.
-func (d *Daemon) userOf(uid uint32) userdb.User {
+// containers. Its group is that of nobody, as it is not known. A source that does not
+// answer is another matter: who is known to it must not get a shell that has nothing
+// of his but the number. The error is a refusal.
+func (d *Daemon) userOf(uid uint32) (userdb.User, error) {
 	u, err := d.users.ByUID(uid)
-	if err != nil {
-		return userdb.User{Name: strconv.FormatUint(uint64(uid), 10), Home: "/", Shell: "/bin/sh", UID: uid, GID: noID}
+	switch {
+	case err == nil:
+		return u, nil
+	case errors.Is(err, userdb.ErrUnknown):
+		return userdb.User{Name: strconv.FormatUint(uint64(uid), 10), Home: "/", Shell: "/bin/sh", UID: uid, GID: noID}, nil
 	}
-	return u
+	return u, unknownUser("user "+strconv.FormatUint(uint64(uid), 10), err)
 }
+
+const userdbHint = "the user database of the daemon's machine does not answer; try 'getent passwd' there"
 
 func versionRefusal(theirs uint16) *refusal {
 	hint := "the client is older than the daemon; use one of the same release"

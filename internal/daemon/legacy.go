@@ -79,10 +79,15 @@ func (cn *conn) legacyIdentity(req *wire.LegacyRequest) (identity, error) {
 		return identity{}, refuse("identity", "SETUIDGID "+strconv.FormatUint(uint64(req.UID), 10)+
 			" "+strconv.FormatUint(uint64(req.GID), 10)+": not the peer's own identity", "")
 	}
-	u := d.userOf(req.UID)
-	groups, err := d.users.Groups(u)
-	if err != nil || u.GID == noID {
-		groups = nil // those of a user whom nobody knows
+	u, err := d.userOf(req.UID)
+	if err != nil {
+		return identity{}, err
+	}
+	var groups []uint32 // a user whom nobody knows has none
+	if u.GID != noID {
+		if groups, err = d.users.Groups(u); err != nil {
+			return identity{}, unknownUser("groups of "+strconv.Quote(u.Name), err)
+		}
 	}
 	if !slices.Contains(groups, req.GID) {
 		groups = append(groups, req.GID)
