@@ -87,7 +87,7 @@ func TestAdoptLeavesFile(t *testing.T) {
 	if err := os.Chmod(path, 0o612); err != nil {
 		t.Fatal(err)
 	}
-	l, err := spawnsock.Adopt(f, spawnsock.Options{Mode: 0o600, Group: 1})
+	l, err := spawnsock.Adopt(f, spawnsock.Options{Mode: 0o600, Group: new(1)})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -42,7 +42,7 @@ func bindAt(fd int, p *place, o Options) (fileID, error) {
 	switch {
 	case p.address(p.base) == "":
 		err = errAside
-	case o.Group <= 0 && o.Mode&0o077 == 0:
+	case o.Group == nil && o.Mode&0o077 == 0:
 		err = bindListen(fd, p, o)
 	default:
 		err = bindOnThread(fd, p, o)
@@ -79,7 +79,7 @@ func listen(fd int, o Options) error {
 // bindOnThread binds on a thread whose umask and group concern nobody else.
 // The goroutine never unlocks it, so the thread ends with the goroutine.
 func bindOnThread(fd int, p *place, o Options) error {
-	if o.Group > 0 && p.givesGroup() {
+	if o.Group != nil && p.givesGroup() {
 		return errAside
 	}
 	done := make(chan error)
@@ -94,20 +94,20 @@ func bindOnThread(fd int, p *place, o Options) error {
 	return <-done
 }
 
-// takeIdentity gives the calling thread an empty umask of its own and, if
-// group is positive, that group for the files it makes.
-func takeIdentity(group int) bool {
+// takeIdentity gives the calling thread an empty umask of its own and, if there is
+// a group, that one for the files it makes.
+func takeIdentity(group *int) bool {
 	if unix.Unshare(unix.CLONE_FS) != nil {
 		return false
 	}
 	unix.Umask(0)
-	if group <= 0 {
+	if group == nil {
 		return true
 	}
 	// setfsgid(2) reports no error; a second call tells what came of the first.
-	_, _ = unix.SetfsgidRetGid(group)
+	_, _ = unix.SetfsgidRetGid(*group)
 	now, _ := unix.SetfsgidRetGid(-1)
-	return now == group
+	return now == *group
 }
 
 // givesGroup says whether new files in the directory get the directory's group.
@@ -129,10 +129,10 @@ func bindAside(fd int, p *place, o Options) (err error) {
 			err = os.NewSyscallError("unlink", e)
 		}
 	}()
-	if o.Group > 0 {
-		err := unix.Fchownat(p.dir, name, -1, o.Group, unix.AT_SYMLINK_NOFOLLOW)
+	if o.Group != nil {
+		err := unix.Fchownat(p.dir, name, -1, *o.Group, unix.AT_SYMLINK_NOFOLLOW)
 		if err != nil {
-			return fmt.Errorf("set group %d: %w", o.Group, err)
+			return fmt.Errorf("set group %d: %w", *o.Group, err)
 		}
 	}
 	if err := unix.Fchmodat(p.dir, name, uint32(o.Mode.Perm()), 0); err != nil {

@@ -3,6 +3,7 @@
 package spawnsock_test
 
 import (
+	"errors"
 	"fmt"
 	"io/fs"
 	"os"
@@ -52,11 +53,11 @@ func (w *watcher) seen() map[look]int {
 }
 
 // otherGroup is a group that we may give to our files and do not run as: any
-// for root, a supplementary one for others, or 0 if there is none.
-func otherGroup(t *testing.T) int {
+// for root, a supplementary one for others, or nil if there is none.
+func otherGroup(t *testing.T) *int {
 	t.Helper()
 	if os.Geteuid() == 0 {
-		return 12345
+		return new(12345)
 	}
 	groups, err := os.Getgroups()
 	if err != nil {
@@ -64,10 +65,10 @@ func otherGroup(t *testing.T) int {
 	}
 	for _, g := range groups {
 		if g != os.Getegid() && g > 0 {
-			return g
+			return new(g)
 		}
 	}
-	return 0
+	return nil
 }
 
 // D6: whoever looks never sees the socket with another mode or group than it
@@ -79,7 +80,7 @@ func TestModeFromFirstInstant(t *testing.T) {
 		name  string
 		mode  fs.FileMode
 		umask int
-		group int
+		group *int
 		dir   fs.FileMode
 		base  string
 	}{
@@ -88,7 +89,7 @@ func TestModeFromFirstInstant(t *testing.T) {
 		{name: "strict umask", umask: 0o177, mode: 0o600},
 		{name: "wider than the umask", umask: 0o077, mode: 0o666},
 		{name: "group", umask: 0o022, mode: 0o660, group: group},
-		{name: "group that we run as", umask: 0o027, mode: 0o660, group: os.Getegid()},
+		{name: "group that we run as", umask: 0o027, mode: 0o660, group: new(os.Getegid())},
 		{name: "group for the owner's eyes", umask: 0o022, mode: 0o600, group: group},
 		{name: "group in a set-group-ID directory", umask: 0o022, mode: 0o660, group: group, dir: 0o700 | fs.ModeSetgid},
 		{name: "name too long for an address", umask: 0o077, mode: 0o620, group: group, base: strings.Repeat("n", 200)},
@@ -121,8 +122,8 @@ func TestModeFromFirstInstant(t *testing.T) {
 			if c.mode != 0 {
 				want.mode = unix.S_IFSOCK | uint32(c.mode)
 			}
-			if c.group > 0 {
-				want.gid = uint32(c.group)
+			if c.group != nil {
+				want.gid = uint32(*c.group)
 			}
 			seen := w.seen()
 			if len(seen) != 1 || seen[want] == 0 {
@@ -158,19 +159,50 @@ func TestModeAbsurdUmask(t *testing.T) {
 	}
 }
 
+// D6: group 0 is a group like any other: it is given where the directory would give
+// another one.
+func TestGroupOfRoot(t *testing.T) {
+	needRoot(t)
+	for name, mode := range map[string]fs.FileMode{"by the process": 0o700, "by the directory": 0o700 | fs.ModeSetgid} {
+		t.Run(name, func(t *testing.T) {
+			dir := socketDir(t)
+			if err := errors.Join(os.Chown(dir, -1, 12345), os.Chmod(dir, mode)); err != nil {
+				t.Fatal(err)
+			}
+			path := filepath.Join(dir, "s")
+			for _, c := range []struct {
+				group *int
+				want  uint32
+			}{{nil, 12345}, {new(0), 0}, {new(4321), 4321}} {
+				if c.group == nil && mode&fs.ModeSetgid == 0 {
+					c.want = uint32(os.Getegid())
+				}
+				l := listen(t, path, spawnsock.Options{Mode: 0o660, Group: c.group})
+				var st unix.Stat_t
+				if err := unix.Stat(path, &st); err != nil || st.Gid != c.want {
+					t.Errorf("the group is %d, %v, want %d", st.Gid, err, c.want)
+				}
+				_ = l.Close()
+			}
+		})
+	}
+}
+
 // A group that one may not give is an error, and leaves nothing behind.
 func TestGroupRefused(t *testing.T) {
 	if os.Geteuid() == 0 {
 		t.Skip("needs non-root")
 	}
-	path := socketPath(t)
-	_, err := spawnsock.Listen(path, spawnsock.Options{Group: 54321})
-	want := fmt.Sprintf("listen %s: set group 54321: operation not permitted", path)
-	if err == nil || err.Error() != want {
-		t.Errorf("error %v, want %s", err, want)
-	}
-	if left, _ := os.ReadDir(filepath.Dir(path)); len(left) != 0 {
-		t.Errorf("left behind: %v", left)
+	for _, group := range []int{54321, 0} {
+		path := socketPath(t)
+		_, err := spawnsock.Listen(path, spawnsock.Options{Group: &group})
+		want := fmt.Sprintf("listen %s: set group %d: operation not permitted", path, group)
+		if err == nil || err.Error() != want {
+			t.Errorf("error %v, want %s", err, want)
+		}
+		if left, _ := os.ReadDir(filepath.Dir(path)); len(left) != 0 {
+			t.Errorf("left behind: %v", left)
+		}
 	}
 }
 
@@ -180,7 +212,7 @@ func TestNameInProc(t *testing.T) {
 	for _, o := range []spawnsock.Options{
 		{},
 		{Mode: 0o666},
-		{Mode: 0o660, Group: os.Getegid()},
+		{Mode: 0o660, Group: new(os.Getegid())},
 	} {
 		path := socketPath(t)
 		l := listen(t, path, o)

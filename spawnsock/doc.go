@@ -68,9 +68,9 @@ type Options struct {
 	// connect takes write permission, unix(7). Zero means 0600.
 	Mode fs.FileMode
 
-	// Group is the group id of the socket file. Zero or less leaves the one
-	// that the file system gives to new files.
-	Group int
+	// Group is the group id of the socket file. Nil leaves the one that the file
+	// system gives to new files.
+	Group *int
 
 	// TrustDir skips the check that nobody else may write to the directory of
 	// the socket, and so could put another socket in its place.

@@ -194,6 +194,7 @@ func TestErrorsOfServeByUser(t *testing.T) {
 		{"log file", []string{"serve", "--log-file", closed + "/log"}, 1, "open " + closed + "/log: permission denied", "a directory of your own"},
 		{"pid file", []string{"serve", "--pid-file", closed + "/pid"}, 1, "write pid file " + closed + "/pid: permission denied", "a directory of your own"},
 		{"somebody else's group", []string{"serve", "--socket-group", "1"}, 1, "listen " + socket + ": set group 1: operation not permitted", ""},
+		{"the group of root", []string{"serve", "--socket-group", "0"}, 1, "listen " + socket + ": set group 0: operation not permitted", ""},
 		{"others to serve", []string{"serve", "--allow-user", "root"}, 1, "--allow-user, --allow-group: a daemon that is not run by root serves its own user only", ""},
 	})
 	each(t, at(t, who, ""), []mistake{

@@ -74,7 +74,7 @@ func (d *Daemon) listen() (*spawnsock.Listener, error) {
 		if err != nil {
 			return nil, fmt.Errorf("--socket-group %s: %w", d.config.SocketGroup, err)
 		}
-		o.Group = int(gid)
+		o.Group = new(int(gid))
 	}
 	return spawnsock.Listen(d.config.Socket, o)
 }
