@@ -34,7 +34,7 @@ unit:
 
 # The same code under the race detector; end to end with programs built so, for
 # what the two programs do with several goroutines.
-RACE_E2E = TestA5Resize|TestC1|TestB2|TestB6F|TestA9|TestJSONKeys|TestKillSends|TestBacklogWhile
+RACE_E2E = TestA5Resize|TestC1|TestB2|TestB6F|TestA9|TestJSONKeys|TestKillSends|TestBacklogWhile|TestReloadL
 race:
 	CGO_ENABLED=1 $(GO) test -race -timeout 20m ./internal/... ./spawnsock/... ./ptyexec/...
 	SHELLSPAWN_TEST_RACE=1 CGO_ENABLED=1 $(GO) test -timeout 20m -run '$(RACE_E2E)' ./cmd/...

@@ -6,9 +6,11 @@ dir=$(mktemp -d "${TMPDIR:-/tmp}/shellspawn.XXXXXX")
 SHELLSPAWN_SOCKET=$dir/shellspawn.sock
 export SHELLSPAWN_SOCKET
 bin/shellspawn serve --log-file "$dir/log" --background --pid-file "$dir/pid"
-trap 'bin/shellspawn stop >/dev/null; rm -rf "$dir"' EXIT
+# It may be gone: people try 'stop', too.
+trap 'bin/shellspawn stop >/dev/null 2>&1 || :; rm -rf "$dir"' EXIT
 if [ -t 0 ] && [ -t 1 ]; then
-	echo "A shell through $SHELLSPAWN_SOCKET; leave it with 'exit'."
+	echo "A shell through $SHELLSPAWN_SOCKET."
+	echo "'bin/shellspawn list' in it shows it; leave it with 'exit'."
 	bin/darling-shell || true
 else
 	echo "No terminal here: running 'uname -sr' through $SHELLSPAWN_SOCKET."

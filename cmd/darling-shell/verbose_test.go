@@ -99,6 +99,30 @@ func TestVerboseSaysWhoEndedIt(t *testing.T) {
 	}
 }
 
+// Who sits at the terminal is told that somebody else has ended the shell, and never that
+// it has ended by itself.
+func TestTerminalSaysWhoEndedIt(t *testing.T) {
+	for order, want := range map[string]string{
+		`"$0" kill $("$0" list | awk 'NR == 2 { print $1 }')`: "started\r\ndarling-shell: ended: killed by operator, status 129 from SIGHUP\r\n",
+		`"$0" stop`: "started\r\ndarling-shell: ended: daemon shutting down, status 129 from SIGHUP\r\n",
+		"":          "started\r\n",
+	} {
+		t.Run(order, func(t *testing.T) {
+			d, term := start(t, spawntest.Self(), "sh", "-c", "echo started; exec cat")
+			term.Expect("started")
+			if order == "" {
+				term.Send("\x04")
+			} else if out, errs, code := d.Collect(d.Command("sh", "-c", order, spawntest.DaemonPath(t)), nil); code != 0 {
+				t.Errorf("status %d: %s%s", code, out, errs)
+			}
+			term.Wait()
+			if text := string(term.Output()); text != want {
+				t.Errorf("on the terminal is %q, want %q", text, want)
+			}
+		})
+	}
+}
+
 // D4: --wait looks for every daemon that would be asked, also for the user's own
 // where there was none at first, and says what it waits for to somebody who
 // watches.

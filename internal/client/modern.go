@@ -140,6 +140,7 @@ func (m modern) exited() (int, error) {
 			}
 			w := unix.WaitStatus(e.WaitStatus)
 			m.ending = e.Cause.String() + ", " + describe(w)
+			m.ordered = e.Cause == wire.CauseKilled || e.Cause == wire.CauseShutdown
 			return exitStatus(w), nil
 		case wire.KindError:
 			return 0, errors.New(refusal(payload).text)

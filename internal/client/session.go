@@ -36,7 +36,8 @@ type session struct {
 	abortion chan struct{} // closed with aborted set
 	drained  chan struct{} // closed by the output pump
 	acked    atomic.Uint32 // the last signal that the daemon has sent on
-	ending   string        // what ended the shell, for --verbose
+	ending   string        // what ended the shell
+	ordered  bool          // somebody else wanted the end
 }
 
 // dialect is what differs between the two ways to speak to a daemon.
@@ -133,7 +134,11 @@ func (s *session) finish() int {
 		s.report.release()
 		return s.report.failed(fail("connection ", s.conn.path, ": ", lostCause(err), " before the exit status arrived"))
 	}
-	s.report.explain("ended: ", s.ending)
+	if s.ordered && s.streams.pty {
+		s.report.line("ended: ", s.ending) // whoever sat there wonders
+	} else {
+		s.report.explain("ended: ", s.ending)
+	}
 	return status
 }
 
