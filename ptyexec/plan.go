@@ -3,6 +3,7 @@
 package ptyexec
 
 import (
+	"sync"
 	"syscall"
 	"unsafe"
 
@@ -17,14 +18,27 @@ type plan struct {
 	child *child
 
 	steps    []step
-	execAt   int // index of the first exec step
-	chdirAt  int // index of the first chdir step
-	chdirs   int // number of chdir steps
+	room     *stepRoom // where the steps are, unless there are more than usual
+	execAt   int       // index of the first exec step
+	chdirAt  int       // index of the first chdir step
+	chdirs   int       // number of chdir steps
 	text     []byte
 	full     [][]byte // earlier values of text, kept alive
 	pointers []uintptr
 	groups   []uint32
 	noFile   unix.Rlimit
+}
+
+// stepRoom holds as many steps as there usually are. It is more than a third of what a
+// start allocates and of no use after it, so the next one takes it.
+type stepRoom [32]step
+
+var stepRooms = sync.Pool{New: func() any { return new(stepRoom) }}
+
+// recycle ends the plan. No child looks at it any more: vfork has returned.
+func (p *plan) recycle() {
+	p.steps = nil
+	stepRooms.Put(p.room)
 }
 
 var (
@@ -79,7 +93,8 @@ var (
 func newPlan(s *Spec, d *descriptors, l *loan) *plan {
 	p := &plan{child: &child{pidfd: -1}}
 	p.prepare()
-	p.steps = make([]step, 0, 32)
+	p.room = stepRooms.Get().(*stepRoom)
+	p.steps = p.room[:0]
 	p.text = make([]byte, 0, textSize(s))
 
 	p.add(require, unix.SYS_SETSID)

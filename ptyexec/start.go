@@ -42,20 +42,23 @@ func Start(ctx context.Context, s Spec) (*Process, error) {
 	d.closeTemporary()
 	if err != nil {
 		d.closePty()
-		return nil, err
 	}
-	return newProcess(p, &s, d), nil
+	return p, err
 }
 
 // startIn makes a plan and carries it out.
-func startIn(ctx context.Context, s *Spec, d *descriptors) (*plan, error) {
+func startIn(ctx context.Context, s *Spec, d *descriptors) (*Process, error) {
 	l, err := lend(d.forChild())
 	if err != nil {
 		return nil, err
 	}
 	p := newPlan(s, d, l)
+	defer p.recycle()
 	defer func() { l.giveBack(p.received()) }()
-	return p, p.start(ctx, s)
+	if err := p.start(ctx, s); err != nil {
+		return nil, err
+	}
+	return newProcess(p, s, d), nil
 }
 
 // start carries the plan out. On error there is no child any more.
