@@ -30,7 +30,7 @@ func (m modern) request() *failure {
 		start.Stdio = append(start.Stdio, byte(fd))
 	}
 	hello := wire.Hello{Version: wire.Version, WaitedMillis: uint32(m.conn.waited.Milliseconds())}
-	b := wire.AppendStart(make([]byte, 0, 8192), hello, start)
+	b := wire.AppendStart(requestBuffer[:0], hello, start)
 	if len(b) > wire.MaxMessage {
 		return unsendable(unix.E2BIG)
 	}
@@ -197,3 +197,7 @@ func (m modern) giveUp(sig unix.Signal) {
 }
 
 func (m modern) hangup() { _ = m.conn.send(wire.AppendHangup(nil)) } // a lost daemon is noticed by the reader
+
+// requestBuffer holds most requests. On the stack it would make that grow, twice,
+// and a process makes one request.
+var requestBuffer [8 << 10]byte
