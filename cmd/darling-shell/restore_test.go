@@ -374,6 +374,7 @@ func TestA15SharedTerminal(t *testing.T) {
 		"background, no terminal":  {`C seq 3 </dev/null | cat & wait`, lines},
 		"background, own terminal": {`C seq 3 & wait`, `1\r+\n2\r+\n3\r+\n`},
 		"two in the background":    {`C sh -c "sleep 0.2; seq 2 3" & C seq 1 & wait`, `1\r+\n2\r+\n3\r+\n`},
+		"background, would read":   {`C sh -c "cat; seq 3" | cat & wait`, lines},
 		"one behind the other":     {`C sleep 0.5 & C seq 3; wait`, lines},
 	} {
 		t.Run(name, func(t *testing.T) {

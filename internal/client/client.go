@@ -71,19 +71,16 @@ type streams struct {
 
 // planStreams decides between a pty and the caller's own descriptors.
 func planStreams(o *Options, r *reporter) (streams, *failure) {
-	if o.Terminal == Never {
-		r.explain("no pty: -T")
-		return streams{passed: []int{0, 1, 2}}, nil
-	}
 	in := tty.Open(0)
+	if o.Terminal == Never {
+		return ownStreams(in, r, "-T")
+	}
 	if o.Terminal == Auto && in == nil {
-		r.explain("no pty: stdin is not a terminal")
-		return streams{passed: []int{0, 1, 2}}, nil
+		return ownStreams(in, r, "stdin is not a terminal")
 	}
 	out := tty.Open(1)
 	if o.Terminal == Auto && out == nil {
-		r.explain("no pty: stdout is not a terminal")
-		return streams{passed: []int{0, 1, 2}}, nil
+		return ownStreams(in, r, "stdout is not a terminal")
 	}
 	s := streams{pty: true, typed: in != nil, shown: out != nil, outer: in}
 	errTerminal := tty.Open(2)
@@ -101,6 +98,23 @@ func planStreams(o *Options, r *reporter) (streams, *failure) {
 	}
 	r.explain("a pty: ", why, "; stderr ", map[bool]string{true: "on it, too", false: "as it is"}[errTerminal != nil])
 	return s, nil
+}
+
+// ownStreams passes all three on as they are. The program has a session of its own,
+// so no job control keeps it from a terminal that it reads: in the background of a
+// shell it would take what is typed for that shell, and gets /dev/null.
+func ownStreams(in *tty.Terminal, r *reporter, why string) (streams, *failure) {
+	r.explain("no pty: ", why)
+	if in != nil && !in.Foreground() {
+		r.explain("stdin: /dev/null, for a job in the background")
+		null, err := unix.Open("/dev/null", unix.O_RDWR|unix.O_CLOEXEC, 0)
+		if err != nil {
+			return streams{}, fail("open /dev/null: ", err.Error())
+		}
+		_ = unix.Dup3(null, 0, 0) // both are open
+		_ = unix.Close(null)
+	}
+	return streams{passed: []int{0, 1, 2}}, nil
 }
 
 // getwinsize is the size of the caller's terminal, 0x0 without one.
