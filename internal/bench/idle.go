@@ -41,8 +41,7 @@ type herd struct {
 	screens  []*terminal
 	held     *protocol // shells without a client
 	null     *os.File
-	empty    usage   // of the daemon before the first shell
-	base     samples // one more start beside the fewest shells, to compare with
+	empty    usage // of the daemon before the first shell
 }
 
 func (b *bench) newHerd(way string, terminal bool) (*herd, error) {
@@ -55,9 +54,9 @@ func (b *bench) newHerd(way string, terminal bool) (*herd, error) {
 		h.end()
 		return nil, err
 	}
-	h.held = b.newProtocol(d, terminal, int(h.null.Fd()), sleeper...)
+	h.held = h.speak(d, sleeper...)
 	// One start first: what it sets up for good is no shell's.
-	if err := b.newProtocol(d, terminal, int(h.null.Fd()), "/bin/true").run(1, 1); err != nil {
+	if err := h.speak(d, "/bin/true").run(1, 1); err != nil {
 		h.end()
 		return nil, err
 	}
@@ -65,10 +64,15 @@ func (b *bench) newHerd(way string, terminal bool) (*herd, error) {
 	return h, err
 }
 
-// measure grows the herd step by step.
+// speak prepares starts by a daemon without a client.
+func (h *herd) speak(d *daemon, argv ...string) *protocol {
+	return h.bench.newProtocol(d, h.terminal, int(h.null.Fd()), argv...)
+}
+
+// measure takes what the shells cost while the herd grows, and what one more start
+// costs while it shrinks: the garbage of those starts is none of the shells'.
 func (h *herd) measure() error {
-	cost := newTable("idle shells, "+h.way, "daemon PSS KiB/shell", "fds/shell", "threads in all", "client PSS KiB", "fds", "threads")
-	more := newTable("idle shells, "+h.way, "floor ms", "client ms", "p99 ms", "ratio to the floor", "in the daemon ms", "p99 ms", "against the fewest")
+	t := newTable("idle shells, "+h.way, "daemon PSS KiB/shell", "fds/shell", "threads in all", "client PSS KiB", "fds", "threads")
 	for _, n := range h.bench.sizes.shells {
 		if err := h.grow(n); err != nil {
 			return err
@@ -77,22 +81,16 @@ func (h *herd) measure() error {
 		if err != nil {
 			return err
 		}
-		cost.row(row...)
-		if row, err = h.oneMore(); err != nil {
-			return err
-		}
-		more.row(row...)
+		t.row(row...)
 	}
 	calm, err := h.calm()
 	if err != nil {
 		return err
 	}
-	cost.note(calm)
-	cost.note(h.floorCost())
-	cost.print()
-	fmt.Printf("What one more start of `true` costs then:\n\n")
-	more.print()
-	return nil
+	t.note(calm)
+	t.note(h.floorCost())
+	t.print()
+	return h.growth()
 }
 
 // shells is how many there are.
@@ -118,6 +116,26 @@ func (h *herd) grow(n int) error {
 			return err
 		}
 	}
+	return h.arrived(n)
+}
+
+// shrink ends shells until there are n, those first that came last.
+func (h *herd) shrink(n int) error {
+	h.held.drop(max(0, n-len(h.clients)))
+	for len(h.clients) > n {
+		last := len(h.clients) - 1
+		h.clients[last].kill()
+		h.clients = h.clients[:last]
+		if h.terminal {
+			h.screens[last].hangUp()
+			h.screens = h.screens[:last]
+		}
+	}
+	return h.arrived(n)
+}
+
+// arrived waits until the daemon has n shells.
+func (h *herd) arrived(n int) error {
 	return eventually(fmt.Sprintf("%d shells", n), func() bool { return len(childrenOf(h.daemon.process.pid)) == n && h.settled() })
 }
 
@@ -179,60 +197,6 @@ func (h *herd) cost() ([]string, error) {
 		fmt.Sprint(h.shells()), number(perShell, "%.1f"), number(perShellFDs, "%.2f"), fmt.Sprint(d.threads),
 		number(pss.median(), "%.0f"), number(fds.median(), "%.0f"), number(threads.median(), "%.0f"),
 	}, nil
-}
-
-// oneMore starts true beside the herd: through clients, with the floor taking
-// turns, and directly.
-func (h *herd) oneMore() ([]string, error) {
-	b := h.bench
-	ours, floor := b.ours(h.daemon), b.floorSubject()
-	direct := b.newProtocol(h.daemon, h.terminal, int(h.null.Fd()), "/bin/true")
-	time1 := b.timePipes
-	if h.terminal {
-		time1 = b.timePty
-	}
-	run := func(s subject) func() (samples, error) {
-		return single(func() (float64, error) {
-			argv, err := h.command(s)("/bin/true")
-			if err != nil {
-				return 0, err
-			}
-			return time1(argv)
-		})
-	}
-	all := []*series{
-		{name: floorName, run: run(floor)}, {name: oursName, run: run(ours)},
-		{name: "direct", run: single(func() (float64, error) {
-			began := time.Now()
-			err := direct.run(1, 1)
-			return time.Since(began).Seconds(), err
-		})},
-	}
-	alternate(b.sizes.moreStarts, b.limit(), all...)
-	for _, s := range all {
-		if s.err != nil {
-			return nil, s.err
-		}
-	}
-	if h.base == nil {
-		h.base = all[2].got
-	}
-	grown := all[2].got.ratioTo(h.base)
-	if h.complete() {
-		b.summary.add(fmt.Sprintf("one more start beside %d shells against %d, %s", h.shells(), b.sizes.shells[0], h.way),
-			oursName, grown.medians)
-	}
-	return []string{
-		fmt.Sprint(h.shells()), milli(all[0].got.median()), milli(all[1].got.median()), milli(all[1].got.p99()),
-		all[1].got.ratioTo(all[0].got).String(), milli(all[2].got.median()), milli(all[2].got.p99()), grown.String(),
-	}, nil
-}
-
-func (h *herd) command(s subject) command {
-	if h.terminal {
-		return s.pty
-	}
-	return s.pipes
 }
 
 // calm counts context switches while nothing happens.

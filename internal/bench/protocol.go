@@ -55,6 +55,15 @@ func (p *protocol) hold() error {
 	return err
 }
 
+// drop ends all but n of the connections that hold has made.
+func (p *protocol) drop(n int) {
+	for i := n; i < len(p.slots); i++ {
+		p.end(i)
+	}
+	n = min(n, len(p.slots))
+	p.slots, p.polls = p.slots[:n], p.polls[:n]
+}
+
 // run makes count starts, no more than most of them at a time, and returns once
 // the status of each has arrived.
 func (p *protocol) run(count, most int) error {
