@@ -46,9 +46,10 @@ var conduits struct {
 }
 
 // Prepare does now what the first Start would do: it opens the few descriptors that
-// every start needs. What is opened after that is never seen by a child, not even for
+// every start needs, and looks at what programs are to inherit. What is opened after that is never seen by a child, not even for
 // a moment, so a process that holds descriptors of others calls it first.
 func Prepare() error {
+	timerSlack()
 	conduits.Lock()
 	defer conduits.Unlock()
 	return makeConduits()

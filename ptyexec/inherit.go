@@ -51,6 +51,13 @@ func ignoredSignals() uint64 {
 // trailingSignal returns the lowest signal in set.
 func trailingSignal(set uint64) uintptr { return uintptr(bits.TrailingZeros64(set) + 1) }
 
+// timerSlack returns the slack that this process had at first. A program would get that
+// of the thread which starts it, and single threads may have been given another.
+var timerSlack = sync.OnceValue(func() uintptr {
+	slack, _, _ := unix.RawSyscall(unix.SYS_PRCTL, unix.PR_GET_TIMERSLACK, 0, 0) // cannot fail
+	return slack
+})
+
 // startLimit returns the limit on open descriptors to give to a program, if it
 // is not the one it would inherit: the soft limit of our own start, which
 // package syscall has raised since, below the hard limit of now.

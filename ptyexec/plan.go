@@ -137,6 +137,8 @@ func (p *plan) addInherited() {
 		sig := trailingSignal(set)
 		p.add(require, unix.SYS_RT_SIGACTION, sig, addr(&defaultAction), 0, 8)
 	}
+	// A filter may forbid prctl(2), and then the program does without.
+	p.add(ignore, unix.SYS_PRCTL, unix.PR_SET_TIMERSLACK, timerSlack())
 	if limit, ok := startLimit(); ok {
 		p.noFile = limit
 		p.add(require, unix.SYS_PRLIMIT64, 0, unix.RLIMIT_NOFILE, addr(&p.noFile), 0)

@@ -118,6 +118,7 @@ func New(c Config, log *slog.Logger) (*Daemon, error) {
 	d.turns = turns{atOnce: n, perUser: 12, patience: 250 * time.Millisecond}
 	d.large = turns{atOnce: 8, perUser: 2}
 	warmThreads(n + runtime.GOMAXPROCS(0))
+	relaxMonitor()
 	d.server = &spawnsock.Server{
 		Handler: d.handle, MaxPending: maxPending(),
 		AcceptError: d.acceptErrors(), Panic: d.handlerPanic,

@@ -1,0 +1,52 @@
+package main_test
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+
+	"golang.org/x/sys/unix"
+
+	"shellspawn/internal/spawntest"
+)
+
+// E3: that the runtime's monitor thread wakes up less often is the daemon's affair, and
+// nothing of it reaches the programs.
+func TestMonitorThread(t *testing.T) {
+	spawntest.NeedRoot(t)
+	usual := strings.TrimSpace(read(t, "/proc/self/timerslack_ns"))
+	d := spawntest.StartDaemon(t)
+	var group sync.WaitGroup
+	for range 8 {
+		group.Go(func() {
+			if out, errs, code := d.Run(nil, "cat", "/proc/self/timerslack_ns"); strings.TrimSpace(string(out)) != usual || code != 0 {
+				t.Errorf("a program has a slack of %q ns, want %s; status %d, %s", out, usual, code, errs)
+			}
+		})
+	}
+	group.Wait()
+	relaxed := 0
+	tasks, _ := filepath.Glob(fmt.Sprintf("/proc/%d/task/*", d.PID)) // the pattern is right
+	for _, task := range tasks {
+		if slack := strings.TrimSpace(read(t, filepath.Join("/proc", filepath.Base(task), "timerslack_ns"))); slack != usual {
+			relaxed++
+		}
+	}
+	caps, _ := strconv.ParseUint(spawntest.Status(d.PID, "CapEff"), 16, 64)
+	if able := caps&(1<<unix.CAP_SYS_NICE) != 0; able != (relaxed > 0) {
+		t.Errorf("%d threads have another slack; the daemon has the right to set it: %v", relaxed, able)
+	}
+}
+
+func read(t *testing.T, path string) string {
+	t.Helper()
+	text, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(text)
+}
