@@ -10,6 +10,8 @@ import (
 	"strings"
 	"testing"
 
+	"golang.org/x/sys/unix"
+
 	"shellspawn/internal/spawntest"
 )
 
@@ -93,6 +95,7 @@ func TestErrorsOfFlags(t *testing.T) {
 		{"serve --backlog many", "--backlog many: not a number"},
 		{"serve --backlog 0", "--backlog 0: must be at least 1"},
 		{"serve --socket=", "--socket: empty value"},
+		{"serve --socket @name", "--socket @name: not a path; nothing guards an abstract socket"},
 		{"serve --socket-mode 888", "--socket-mode 888: not an octal mode such as 0660"},
 		{"serve --socket-mode 04755", "--socket-mode 04755: not an octal mode such as 0660"},
 		{"serve --max-shells -1", "--max-shells -1: must not be negative"},
@@ -135,8 +138,8 @@ func TestErrorsOfServe(t *testing.T) {
 		t.Fatal(err)
 	}
 	socket := filepath.Join(dir, "s")
-	none, flags := dir+"/none", dir+"/flags"
-	if err := os.WriteFile(flags, []byte("backlog = 10\nmax-shells = many\n"), 0o600); err != nil {
+	none, flags, fifo := dir+"/none", dir+"/flags", dir+"/fifo"
+	if err := errors.Join(os.WriteFile(flags, []byte("backlog = 10\nmax-shells = many\n"), 0o600), unix.Mkfifo(fifo, 0o600)); err != nil {
 		t.Fatal(err)
 	}
 	mistakes := []mistake{
@@ -155,7 +158,9 @@ func TestErrorsOfServe(t *testing.T) {
 		{"no such file of flags", []string{"--config", none}, 1, "read " + none + ": no such file or directory", ""},
 		{"mistake in a file of flags", []string{"--config", flags}, 2, "read " + flags + ":2: max-shells many: not a number", "'shellspawn --help'"},
 		{"pid file without directory", []string{"--pid-file", none + "/pid"}, 1, "write pid file " + none + "/pid: no such file or directory", "make the directory"},
-		{"pid file that is a directory", []string{"--pid-file", open}, 1, "write pid file " + open + ": ", ""},
+		{"pid file that is a directory", []string{"--pid-file", open}, 1, "write pid file " + open + ": file exists and is no pid file", ""},
+		{"pid file that is a pipe", []string{"--pid-file", fifo}, 1, "write pid file " + fifo + ": file exists and is no pid file", ""},
+		{"pid file that is another file", []string{"--pid-file", flags}, 1, "write pid file " + flags + ": file exists and is no pid file", ""},
 	}
 	if os.Getuid() == 0 {
 		mistakes = append(mistakes,
@@ -305,4 +310,19 @@ func TestErrorsOfOrdersByOthers(t *testing.T) {
 			{command + " of a stranger", []string{command}, 1, "uid 65002: not allowed to use this daemon", "--allow-user and --allow-group"},
 		})
 	}
+}
+
+// A relative path where there is no working directory any more.
+func TestErrorsOfALostDirectory(t *testing.T) {
+	each(t, func(args ...string) *exec.Cmd {
+		cmd := at(t, spawntest.Self(), "")("serve")
+		cmd.Args = append([]string{"sh", "-c", `cd "$0" && rmdir "$0" && exec "$@"`, spawntest.Self().TempDir(t) + "/gone"}, append(cmd.Args, args...)...)
+		if err := os.Mkdir(cmd.Args[3], 0o700); err != nil {
+			t.Fatal(err)
+		}
+		cmd.Path = "/bin/sh"
+		return cmd
+	}, []mistake{
+		{"socket", []string{"--socket", "s"}, 1, "path s: getwd: no such file or directory", "name another path"},
+	})
 }

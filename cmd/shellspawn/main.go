@@ -124,6 +124,7 @@ func flagName(f *pflag.Flag) string {
 // version was asked for, or the command line is wrong.
 func parsed(err error) (status int, done bool) {
 	var file *mistake
+	var system *os.SyscallError
 	switch {
 	case err == nil:
 		return statusOK, false
@@ -131,7 +132,7 @@ func parsed(err error) (status int, done bool) {
 		return show(help), true
 	case errors.Is(err, errVersion):
 		return show("shellspawn " + version + "\n"), true
-	case errors.As(err, &file) && file.line == 0:
+	case errors.As(err, &file) && file.line == 0, errors.As(err, &system):
 		return failure(err), true
 	}
 	return usage(err), true

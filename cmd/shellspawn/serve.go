@@ -78,6 +78,9 @@ func parseServe(args []string) (*options, error) {
 	if o.config.Socket == "" {
 		o.config.Socket = defaultSocket()
 	}
+	if strings.HasPrefix(o.config.Socket, "@") {
+		return nil, &wrongValue{"socket", o.config.Socket, "not a path; nothing guards an abstract socket"}
+	}
 	return o, o.resolve()
 }
 
@@ -131,10 +134,14 @@ func (o *options) resolve() error {
 
 // absolute leaves what is no name of a file, and stays wrong as it is.
 func absolute(path *string) (err error) {
-	if *path != "" && !strings.HasSuffix(*path, "/") {
-		*path, err = filepath.Abs(*path)
+	if *path == "" || strings.HasSuffix(*path, "/") {
+		return nil
 	}
-	return err
+	relative := *path
+	if *path, err = filepath.Abs(relative); err != nil {
+		return fmt.Errorf("path %s: %w", relative, err)
+	}
+	return nil
 }
 
 // systemSocket is where the system's daemon listens.

@@ -3,6 +3,7 @@ package daemon
 import (
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"strconv"
 	"strings"
@@ -14,7 +15,10 @@ import (
 func writePIDFile(path string) error {
 	text := strconv.Itoa(os.Getpid()) + "\n"
 	aside := path + "." + strconv.Itoa(os.Getpid())
-	err := os.WriteFile(aside, []byte(text), 0o644)
+	err := mayReplace(path)
+	if err == nil {
+		err = os.WriteFile(aside, []byte(text), 0o644)
+	}
 	if err == nil {
 		err = os.Rename(aside, path)
 	}
@@ -24,6 +28,30 @@ func writePIDFile(path string) error {
 	}
 	return nil
 }
+
+// mayReplace refuses what is there and is not a pid file: a path may be misspelt, and
+// root may replace everything.
+func mayReplace(path string) error {
+	info, err := os.Lstat(path)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return nil
+	case err != nil:
+		return err
+	case !info.Mode().IsRegular():
+		return errNoPIDFile
+	}
+	text, err := os.ReadFile(path)
+	if err != nil {
+		return err
+	}
+	if _, err := strconv.Atoi(strings.TrimSpace(string(text))); err != nil && len(text) > 0 {
+		return errNoPIDFile
+	}
+	return nil
+}
+
+var errNoPIDFile = errors.New("file exists and is no pid file")
 
 // plainError takes off the name that a file operation put on its error.
 func plainError(err error) error {
