@@ -32,23 +32,30 @@ func writePIDFile(path string) error {
 // mayReplace refuses what is there and is not a pid file: a path may be misspelt, and
 // root may replace everything.
 func mayReplace(path string) error {
-	info, err := os.Lstat(path)
-	switch {
-	case errors.Is(err, fs.ErrNotExist):
+	text, err := readPIDFile(path)
+	if errors.Is(err, fs.ErrNotExist) {
 		return nil
-	case err != nil:
-		return err
-	case !info.Mode().IsRegular():
-		return errNoPIDFile
 	}
-	text, err := os.ReadFile(path)
 	if err != nil {
 		return err
 	}
-	if _, err := strconv.Atoi(strings.TrimSpace(string(text))); err != nil && len(text) > 0 {
+	if _, err := strconv.Atoi(text); err != nil && text != "" {
 		return errNoPIDFile
 	}
 	return nil
+}
+
+// readPIDFile reads a regular file only: one of another kind may block for ever.
+func readPIDFile(path string) (string, error) {
+	info, err := os.Lstat(path)
+	if err != nil {
+		return "", err
+	}
+	if !info.Mode().IsRegular() {
+		return "", errNoPIDFile
+	}
+	text, err := os.ReadFile(path)
+	return strings.TrimSpace(string(text)), err
 }
 
 var errNoPIDFile = errors.New("file exists and is no pid file")
@@ -64,8 +71,8 @@ func plainError(err error) error {
 
 // removePIDFile removes the file if it is still this process's.
 func removePIDFile(path string) {
-	text, err := os.ReadFile(path)
-	if err == nil && strings.TrimSpace(string(text)) == strconv.Itoa(os.Getpid()) {
+	text, err := readPIDFile(path)
+	if err == nil && text == strconv.Itoa(os.Getpid()) {
 		_ = os.Remove(path) // a number left behind names no process of ours
 	}
 }
