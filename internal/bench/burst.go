@@ -28,16 +28,15 @@ func (b *bench) burst() error {
 	return nil
 }
 
-// burstOf adds the rows for one number of clients. Peers meet the largest only,
-// and once.
+// burstOf adds the rows for one number of clients. Peers take part in one of the sizes,
+// and once: some take seconds.
 func (b *bench) burstOf(t *table, clients, runs int, name string, terminal bool, of func(subject) command) {
 	var all []*series
 	var failed []*int
-	largest := clients == b.sizes.bursts[len(b.sizes.bursts)-1]
 	for _, s := range b.subjects() {
 		peer := s.name != floorName && s.name != oursName
 		command := of(s)
-		if command == nil || !s.many || peer && !(b.sizes.peerBursts && largest) {
+		if command == nil || !s.many || peer && clients != b.sizes.peerBurst {
 			continue
 		}
 		lost := new(int)
@@ -53,11 +52,9 @@ func (b *bench) burstOf(t *table, clients, runs int, name string, terminal bool,
 		done := len(s.got)*clients - *failed[i]
 		t.row(s.name, fmt.Sprint(clients), fmt.Sprint(done), fmt.Sprint(*failed[i]), number(s.got.median(), "%.0f"), r.String())
 		t.note(s.failure())
-		if largest {
-			measure := fmt.Sprintf("burst of %d, %s", clients, name)
-			b.summary.add(measure+", starts/s", s.name, r.medians)
-			b.summary.count(measure+", failed", s.name, float64(*failed[i]))
-		}
+		measure := fmt.Sprintf("burst of %d, %s", clients, name)
+		b.summary.add(measure+", starts/s", s.name, r.medians)
+		b.summary.count(measure+", failed", s.name, float64(*failed[i]))
 	}
 }
 

@@ -43,7 +43,7 @@ type keyboard struct {
 // keyboards opens a session of each subject, and of the pty without any proxy,
 // which nobody can beat.
 func (b *bench) keyboards(keys, block int, flood bool) (opened []*keyboard, all []*series) {
-	bare := subject{name: "bare pty, no proxy", pty: prefixed()}
+	bare := subject{name: bareName, pty: prefixed()}
 	for _, s := range append(b.subjects(), bare) {
 		if s.pty == nil {
 			continue

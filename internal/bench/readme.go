@@ -17,7 +17,7 @@ type summary struct {
 }
 
 func (s *summary) add(measure, subject string, ratio float64) {
-	if subject != floorName && !math.IsNaN(ratio) {
+	if subject != floorName && subject != bareName && !math.IsNaN(ratio) {
 		s.put(measure, subject, fmt.Sprintf("%.2f", ratio))
 	}
 }

@@ -8,8 +8,8 @@ type sizes struct {
 	peerBudget time.Duration // what one peer may take of a measure
 	bursts     []int         // clients at once
 	burstRuns  []int         // how often, for each of bursts
-	peerBursts bool
-	starts     int // of the daemon alone, for each series
+	peerBurst  int           // the one of bursts in which peers take part
+	starts     int           // of the daemon alone, for each series
 	series     int
 	pipeBytes  int
 	ptyBytes   int
@@ -26,12 +26,12 @@ type sizes struct {
 
 var full = sizes{
 	rounds: 400, peerBudget: time.Second,
-	bursts: []int{64, 256, 1024}, burstRuns: []int{9, 5, 3}, peerBursts: true,
+	bursts: []int{64, 256, 1024}, burstRuns: []int{9, 5, 3}, peerBurst: 256,
 	starts: 400, series: 9,
-	pipeBytes: 512 << 20, ptyBytes: 24 << 20, ptyInput: 3 << 20, copies: 5,
+	pipeBytes: 256 << 20, ptyBytes: 24 << 20, ptyInput: 3 << 20, copies: 5,
 	keys:   500,
 	shells: []int{10, 100, 1000, 2000}, moreStarts: 150, calm: 6 * time.Second,
-	limit: 7 * time.Second, total: 145 * time.Second, end: 168 * time.Second,
+	limit: 7 * time.Second, total: 125 * time.Second, end: 168 * time.Second,
 }
 
 var quick = sizes{

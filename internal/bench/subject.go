@@ -24,6 +24,7 @@ type command func(argv ...string) ([]string, error)
 const (
 	floorName = "floor"
 	oursName  = "darling-shell"
+	bareName  = "bare pty, no proxy" // what nobody can beat
 )
 
 // prefixed is a command that only puts words in front.
