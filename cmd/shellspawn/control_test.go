@@ -281,7 +281,7 @@ func TestWrongUsage(t *testing.T) {
 			if code := exitCode(cmd); code != 2 || len(out) > 0 {
 				t.Errorf("status %d, stdout %q, want 2 and nothing", code, out)
 			}
-			oneLine(t, "shellspawn", errs.String(), "hint: 'shellspawn --help'")
+			oneLine(t, "shellspawn", errs.String(), "hint: ", "'shellspawn --help'")
 		})
 	}
 }
