@@ -63,7 +63,7 @@ func (s *Server) room() (wake <-chan struct{}, patience time.Duration, err error
 		if !unread(oldest.conn) {
 			s.heardLocked(oldest.conn)
 			s.dropped++
-			_ = oldest.conn.Close() // wakes its handler
+			hangUp(oldest.conn)
 			return nil, 0, nil
 		}
 		// It has spoken, and its handler is late: its time begins again.
@@ -84,6 +84,13 @@ func unread(c *net.UnixConn) bool {
 		return err
 	})
 	return err == nil && n > 0
+}
+
+// hangUp ends the connection for both sides, which wakes its handler and leaves the close
+// to it: that waits for what the peer may have sent since, and nobody else may.
+func hangUp(c *net.UnixConn) {
+	_ = c.CloseRead() // the peer may have gone
+	_ = c.CloseWrite()
 }
 
 // heardLocked takes c out of the silent connections, and says whether it was

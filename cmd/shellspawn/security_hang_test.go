@@ -183,6 +183,79 @@ func TestStartThatHangsForEver(t *testing.T) {
 	}
 }
 
+// crowded starts a daemon for everybody that has room for 200 connections which have
+// asked for nothing yet.
+func crowded(t *testing.T) *spawntest.Daemon {
+	t.Helper()
+	spawntest.NeedRoot(t)
+	d := spawntest.StartDaemon(t, spawntest.Under("prlimit", "--nofile=800:800"),
+		spawntest.Args("--socket-mode", "0666", "--allow-user", "*", "--request-timeout", "3s"))
+	openUp(t, d)
+	alive(t, d)
+	return d
+}
+
+// pile opens n connections of somebody and sends a request on each.
+func pile(t *testing.T, d *spawntest.Daemon, who spawntest.Who, n int, s *wire.Start) {
+	t.Helper()
+	null := spawntest.DevNull(t)
+	for range n {
+		if err := d.ConnectAs(who).Start(s, null...); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// A user all of whose turns hang for ever, and who goes on asking, does not fill up the
+// room for connections that wait: he is told at once, and his connections are closed.
+func TestHangingUserLeavesRoom(t *testing.T) {
+	dir, abort := deadFileSystem(t, true)
+	d := crowded(t)
+	before := len(d.FDs())
+	rude := numeric(20001, 20001)
+	pile(t, d, rude, 100, spawntest.Request(3, filepath.Join(dir, "program")))
+	for range 3 {
+		pile(t, d, rude, 150, spawntest.Request(3, "true"))
+		served(t, d, 10)
+	}
+	refusedAtOnce := d.ConnectAs(rude)
+	if err := refusedAtOnce.Start(spawntest.Request(3, "true"), spawntest.DevNull(t)...); err != nil {
+		t.Fatal(err)
+	}
+	_, _, err := refusedAtOnce.Started()
+	refused(t, err, "of this user")
+	abort()
+	d.Settle(t, before)
+	if text := output(t, d.ConnectAs(rude), "echo", "back"); text != "back\n" {
+		t.Errorf("the user gets %q", text)
+	}
+}
+
+// The same with descriptors whose close hangs, which a connection holds unread. Anybody can
+// make such; their wait is interrupted.
+func TestLingeringDescriptorsLeaveRoom(t *testing.T) {
+	d := crowded(t)
+	before := len(d.FDs())
+	rude := numeric(20001, 20001)
+	request := wire.AppendStart(nil, spawntest.Greeting(), spawntest.Request(3, "true"))
+	d.Freeze() // so that the daemon is the one who closes last
+	for range 40 {
+		peer := d.ConnectAs(rude)
+		fd, _ := lingering(t)
+		if err := peer.Send(request, fd); err != nil {
+			t.Fatal(err)
+		}
+		_ = unix.Close(fd)
+		peer.Close()
+	}
+	d.Thaw()
+	for range 3 {
+		pile(t, d, rude, 150, spawntest.Request(3, "true"))
+		served(t, d, 10)
+	}
+	d.Settle(t, before)
+}
+
 // lingering is a socket whose last close takes an hour, as there is something to send and
 // nobody reads. The caller closes it; end lets go of who hangs there.
 func lingering(t *testing.T) (fd int, end func()) {

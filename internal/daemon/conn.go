@@ -67,6 +67,8 @@ func (cn *conn) open(ctx context.Context) (s *shell, err error) {
 	if cn.raw, err = cn.unix.SyscallConn(); err != nil {
 		return nil, err
 	}
+	policy := d.now().policy
+	cn.key = policy.turnsOf(cn)
 	d.log.Debug("accept", "conn", cn.id, "uid", cn.cred.UID, "gid", cn.cred.GID, "pid", cn.cred.PID)
 	// One deadline from here to exec, whatever trickles in.
 	deadline := time.Now().Add(d.now().RequestTimeout)
@@ -96,13 +98,14 @@ func (cn *conn) open(ctx context.Context) (s *shell, err error) {
 // read into goes back before the shell runs; descriptors that nobody took are
 // closed on every way out.
 func (cn *conn) request(ctx context.Context) (*shell, error) {
-	cn.key = cn.daemon.now().policy.turnsOf(cn)
 	recv := func(p []byte) (int, []int, error) { return cn.recv(ctx, p) }
 	buf := requestBuffers.Get().(*[requestBuffer]byte)
 	cn.reader = wire.NewReader(recv, buf[:])
 	defer func() {
-		cn.takeTurn(context.Background())
-		cn.reader.Close()
+		if cn.reader.Descriptors() > 0 {
+			_ = cn.takeTurn(context.Background()) // waits for as long as it takes
+			interruptibly(cn.reader.Close)
+		}
 		cn.reader.ReleaseBuffer()
 		requestBuffers.Put(buf)
 		cn.endTurns()
@@ -199,12 +202,15 @@ func (cn *conn) endTurns() {
 	}
 }
 
-// close takes a turn, as the client may have left descriptors in the connection
-// whose end takes time.
+// close takes a turn of its own kind, as the client may have left descriptors in the
+// connection whose end takes time. That can be interrupted, unlike what the other turns are
+// for: a client who hangs in all of those must not keep his connections open.
 func (cn *conn) close() {
-	_ = cn.takeTurn(context.Background()) // waits for as long as it takes
-	_ = cn.unix.Close()                   // what there was to say has been said
-	cn.endTurns()
+	turn, err := cn.daemon.closing.take(context.Background(), cn.key)
+	if err == nil { // always, as nothing ends the wait
+		defer turn.end()
+	}
+	interruptibly(func() { _ = cn.unix.Close() }) // what there was to say has been said
 }
 
 // endOnPanic keeps a bug in one connection from ending others. The shell that it

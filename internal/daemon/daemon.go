@@ -62,6 +62,7 @@ type Daemon struct {
 	start      time.Time
 	turns      turns // to do what may take a client's time
 	large      turns // to keep a request that is large
+	closing    turns // to close a connection
 	selfCheck  func(path string, limit time.Duration) error
 
 	// Set by Open and not changed after it.
@@ -115,8 +116,9 @@ func New(c Config, log *slog.Logger) (*Daemon, error) {
 		return nil, err
 	}
 	n := 4 + 2*runtime.GOMAXPROCS(0)
-	d.turns = turns{atOnce: n, perUser: 12, patience: 250 * time.Millisecond}
+	d.turns = turns{atOnce: n, perUser: 12, patience: 250 * time.Millisecond, despair: 5 * time.Second}
 	d.large = turns{atOnce: 8, perUser: 2}
+	d.closing = turns{atOnce: 4, perUser: 2}
 	warmThreads(n + runtime.GOMAXPROCS(0))
 	relaxMonitor()
 	d.server = &spawnsock.Server{

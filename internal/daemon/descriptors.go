@@ -13,7 +13,7 @@ import (
 // noDescriptors refuses those that came where none belong.
 func (cn *conn) noDescriptors() error {
 	fds := cn.reader.TakeDescriptors()
-	wire.CloseAll(fds)
+	interruptibly(func() { wire.CloseAll(fds) })
 	return cn.judge(fds, nil)
 }
 

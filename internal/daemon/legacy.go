@@ -39,7 +39,7 @@ func (cn *conn) legacyStart(ctx context.Context) (*shell, error) {
 	}
 	cn.daemon.server.Asked(cn.unix)
 	fds := cn.reader.TakeDescriptors()
-	defer wire.CloseAll(fds) // the program has its own copies, or there is none
+	defer interruptibly(func() { wire.CloseAll(fds) }) // the program has its own copies, or there is none
 	if err := cn.judge(fds, []byte{0, 1, 2}); err != nil {
 		return nil, err
 	}

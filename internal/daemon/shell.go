@@ -203,7 +203,7 @@ func (s *shell) signal(number uint32) {
 // their place in the request: from now on they never become ours.
 func (s *shell) recvNow(p []byte) (n int, fds []int, err error) {
 	closed := s.raw.Control(func(fd uintptr) {
-		n, err = wire.RecvBare(int(fd), p)
+		interruptibly(func() { n, err = wire.RecvBare(int(fd), p) }) // it closes what it drops
 	})
 	if closed != nil {
 		return 0, nil, closed

@@ -74,7 +74,7 @@ func (cn *conn) startShell(ctx context.Context, payload []byte) (*shell, error) 
 		return nil, err
 	}
 	fds := cn.reader.TakeDescriptors()
-	defer wire.CloseAll(fds) // the program has its own copies, or there is none
+	defer interruptibly(func() { wire.CloseAll(fds) }) // the program has its own copies, or there is none
 	if err := cn.judge(fds, req.Stdio); err != nil {
 		return nil, err
 	}

@@ -19,6 +19,7 @@ type turns struct {
 	atOnce   int           // those that are not stuck
 	perUser  int           // of one user, stuck or not
 	patience time.Duration // after which a turn is stuck; 0 for never
+	despair  time.Duration // after which a user all of whose turns are stuck gets no more
 
 	mu    sync.Mutex
 	busy  int // turns that are not stuck
@@ -32,6 +33,8 @@ const maxStuck = 2000
 
 type userTurns struct {
 	taken   int
+	stuck   int             // of those
+	since   time.Time       // all that one user may take are stuck
 	waiting []chan struct{} // each is closed when its turn has come
 }
 
@@ -54,12 +57,8 @@ func (t *turns) take(ctx context.Context, uid uint32) (*turn, error) {
 	select {
 	case <-come:
 	default:
-		select {
-		case <-come:
-		case <-ctx.Done():
-			if t.leave(uid, come) {
-				return nil, refuse("busy", "request: no turn in time", "earlier requests of this user may hang")
-			}
+		if err := t.await(ctx, uid, come); err != nil {
+			return nil, err
 		}
 	}
 	this := &turn{turns: t, uid: uid}
@@ -67,6 +66,36 @@ func (t *turns) take(ctx context.Context, uid uint32) (*turn, error) {
 		this.timer = time.AfterFunc(t.patience, this.giveWay)
 	}
 	return this, nil
+}
+
+// await waits for come. A user whose earlier requests all hang is told so soon: his
+// further ones must not pile up until there is no room for those of others.
+func (t *turns) await(ctx context.Context, uid uint32, come chan struct{}) error {
+	look := time.NewTicker(time.Second)
+	defer look.Stop()
+	for {
+		if ctx.Done() != nil && t.hopeless(uid) && t.leave(uid, come) {
+			return noise("busy", "request: earlier requests of this user hang")
+		}
+		select {
+		case <-come:
+			return nil
+		case <-ctx.Done():
+			if t.leave(uid, come) {
+				return refuse("busy", "request: no turn in time", "earlier requests of this user may hang")
+			}
+			return nil
+		case <-look.C:
+		}
+	}
+}
+
+// hopeless reports whether all turns of a user have been stuck for some time.
+func (t *turns) hopeless(uid uint32) bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	u := t.users[uid]
+	return u != nil && u.stuck >= t.perUser && time.Since(u.since) > t.despair
 }
 
 // end gives the turn to the next.
@@ -77,13 +106,14 @@ func (w *turn) end() {
 	t := w.turns
 	t.mu.Lock()
 	defer t.mu.Unlock()
+	u := t.user(w.uid)
 	if w.stuck {
 		t.stuck--
+		u.stuck--
 	} else {
 		t.busy--
 		w.stuck = true // for a timer that is just firing
 	}
-	u := t.user(w.uid)
 	u.taken--
 	t.forget(w.uid, u)
 	t.admit()
@@ -100,6 +130,10 @@ func (w *turn) giveWay() {
 	w.stuck = true
 	t.busy--
 	t.stuck++
+	u := t.user(w.uid)
+	if u.stuck++; u.stuck == t.perUser {
+		u.since = time.Now()
+	}
 	t.admit()
 }
 

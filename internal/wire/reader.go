@@ -65,6 +65,9 @@ func (r *Reader) TakeDescriptors() []int {
 	return fds
 }
 
+// Descriptors is the number of descriptors that have arrived and that nobody took.
+func (r *Reader) Descriptors() int { return len(r.fds) }
+
 // Close closes descriptors that nobody took. It does not close the socket.
 func (r *Reader) Close() { CloseAll(r.TakeDescriptors()) }
 
