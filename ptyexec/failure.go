@@ -19,8 +19,13 @@ func (p *plan) failure(s *Spec) error {
 	switch st.nr {
 	case unix.SYS_CHDIR:
 		e.Path, e.Err = s.Dir, syscall.Errno(p.steps[p.chdirAt].errno)
+	case unix.SYS_FACCESSAT:
+		e.Path, e.Err = s.Program, syscall.Errno(p.steps[p.execAt].errno)
 	case unix.SYS_EXECVE:
-		e.Path, e.Err = s.Program, worst(p.steps[p.execAt:at+1])
+		e.Path, e.Err = s.Program, syscall.Errno(st.errno)
+		if e.Found = p.steps[at-1].nr == unix.SYS_FACCESSAT; !e.Found {
+			e.Err = worst(p.steps[p.execAt : at+1])
+		}
 	}
 	return e
 }

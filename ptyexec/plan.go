@@ -3,6 +3,7 @@
 package ptyexec
 
 import (
+	"strings"
 	"sync"
 	"syscall"
 	"unsafe"
@@ -221,10 +222,24 @@ func (p *plan) addExec(s *Spec) {
 
 	p.execAt = len(p.steps)
 	argv, envp := addr(&p.pointers[0]), addr(&p.pointers[env])
+	if strings.Contains(s.Program, "/") {
+		p.addExecOf(s.Program, argv, envp)
+		return
+	}
 	for dir := range candidates(s) {
 		p.add(tryNext, unix.SYS_EXECVE, p.cstring(dir, s.Program), argv, envp)
 	}
 	p.steps[len(p.steps)-1].pass = require
+}
+
+// addExecOf runs the one file that can be meant. Where exec says that there is none, the
+// child looks whether there is, with the rights of its user, whom nobody must tell more;
+// then something that the file names is not there, and a second exec says so for good.
+func (p *plan) addExecOf(file string, argv, envp uintptr) {
+	path, here := p.cstring(file), unix.AT_FDCWD
+	p.add(setOf(unix.ENOENT), unix.SYS_EXECVE, path, argv, envp)
+	p.add(require, unix.SYS_FACCESSAT, uintptr(here), path, unix.F_OK)
+	p.add(require, unix.SYS_EXECVE, path, argv, envp)
 }
 
 // cstring stores the joined parts with a NUL behind and returns their address.

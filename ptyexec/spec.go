@@ -115,6 +115,10 @@ type StartError struct {
 	// Err is the kernel's reason. For "exec" ENOENT means that no such program
 	// exists, or that the interpreter a script names does not.
 	Err syscall.Errno
+
+	// Found says of an "exec" of a path that the user can see the file there. With
+	// ENOENT it is then the interpreter or the loader that does not exist.
+	Found bool
 }
 
 func (e *StartError) Error() string {

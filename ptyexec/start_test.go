@@ -122,6 +122,21 @@ func checkError(t *testing.T, s ptyexec.Spec, want ptyexec.StartError, text stri
 	}
 }
 
+// TestFound: a file that the user can see is told from one that is not there.
+func TestFound(t *testing.T) { // B2
+	dir := t.TempDir()
+	lost := filepath.Join(dir, "lost")
+	if err := os.WriteFile(lost, []byte("#!/nonexistent/interpreter\n"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	text := ": no such file or directory"
+	for _, path := range []string{lost, "./lost"} {
+		checkError(t, ptyexec.Spec{Program: path, Dir: dir}, ptyexec.StartError{Op: "exec", Path: path, Err: unix.ENOENT, Found: true}, "exec "+path+text)
+	}
+	none := filepath.Join(dir, "none")
+	checkError(t, ptyexec.Spec{Program: none}, ptyexec.StartError{Op: "exec", Path: none, Err: unix.ENOENT}, "exec "+none+text)
+}
+
 // TestDefaultPath searches where the environment has no PATH.
 func TestDefaultPath(t *testing.T) {
 	got, status := output(t, ptyexec.Spec{Program: "sh", Args: []string{"sh", "-c", "echo found"}})

@@ -3,6 +3,8 @@ package main_test
 import (
 	"math/rand/v2"
 	"os"
+	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -246,4 +248,29 @@ func randomBytes(r *rand.Rand, n int) []byte {
 		b[i] = byte(r.Uint32())
 	}
 	return b
+}
+
+// One request cannot have the same shell signalled, and logged, a million times.
+func TestKillIsNoFlood(t *testing.T) {
+	d := spawntest.StartDaemon(t)
+	if err := sleeper(t, d.Connect()); err != nil {
+		t.Fatal(err)
+	}
+	id := list(t, d)[0].ID
+	ask := func(n int) ([]byte, error) {
+		c := d.Connect()
+		args := append([]string{strconv.Itoa(int(unix.SIGCONT))}, slices.Repeat([]string{jsonNumber(id)}, n)...)
+		if err := c.Send(wire.AppendControl(nil, spawntest.Greeting(), wire.Control{Command: "kill", Args: args})); err != nil {
+			t.Fatal(err)
+		}
+		return c.Reply()
+	}
+	if reply, err := ask(900); err != nil || strings.Count(string(reply), `"id"`) != 1 {
+		t.Errorf("%v, %.300s", err, reply)
+	}
+	_, err := ask(100000)
+	refused(t, err, "kill: more than 4096 shells at once")
+	if n := strings.Count(d.Log(), "msg=kill"); n != 1 {
+		t.Errorf("%d lines about it in the log", n)
+	}
 }

@@ -1,6 +1,7 @@
 package main_test
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -374,6 +375,31 @@ func TestDirectoryAndPWD(t *testing.T) {
 	s.Dir, s.DirRequired = closed, true
 	_, _, err := runOn(t, d.ConnectAs(a.who()), s)
 	refused(t, err, "chdir "+closed+": permission denied")
+}
+
+// E1: what a refusal says of a file is what the user could see himself, in a path that
+// means something else to the daemon as well.
+func TestRefusalTellsNoMore(t *testing.T) {
+	d := forEverybody(t, "--allow-user", "*")
+	asked := 0
+	for fd, target := range d.FDs() {
+		if target != d.Dir {
+			continue
+		}
+		asked++
+		for _, path := range []string{"s", "../../etc/shadow", "none"} {
+			c := d.ConnectAs(numeric(20001, 20001))
+			_, _, err := runOn(t, c, spawntest.Request(3, fmt.Sprintf("/proc/self/fd/%d/%s", fd, path)))
+			refusedWith(t, 127, err, "no such file or directory")
+			var r *spawntest.Refusal
+			if errors.As(err, &r) && r.Answer.Hint != "" {
+				t.Errorf("%s: %s", path, r.Answer.Hint)
+			}
+		}
+	}
+	if asked == 0 {
+		t.Error("the daemon has no directory open")
+	}
 }
 
 // DESIGN §6: whom a daemon serves. Groups count as the kernel tells them and

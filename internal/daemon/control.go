@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 	"os"
+	"slices"
 	"strconv"
 	"syscall"
 	"time"
@@ -71,6 +72,9 @@ func (cn *conn) mustOperate(command string) error {
 // owns says whether the shell is the peer's business.
 func (cn *conn) owns(s *shell) bool { return cn.operator() || s.user.UID == cn.cred.UID }
 
+// maxKills bounds what one request can have done, and logged.
+const maxKills = 4096
+
 // controlKill hangs shells up, or sends them a signal. The arguments are the
 // number of the signal, empty for a hang-up, and the ids.
 func (cn *conn) controlKill(args []string) error {
@@ -81,8 +85,14 @@ func (cn *conn) controlKill(args []string) error {
 	if err != nil {
 		return err
 	}
+	if len(args) > maxKills {
+		return refuse("protocol", "kill: more than "+strconv.Itoa(maxKills)+" shells at once", "")
+	}
 	results := make([]wire.Killed, 0, len(args)-1)
-	for _, arg := range args[1:] {
+	for i, arg := range args[1:] {
+		if slices.Contains(args[1:i+1], arg) {
+			continue // one signal, and one line of the log, for each
+		}
 		id, err := strconv.ParseUint(arg, 10, 32)
 		if err != nil {
 			return wire.ErrProtocol

@@ -44,7 +44,6 @@ func TestUserDatabaseFails(t *testing.T) {
 		{"killed", "kill -KILL $$", fmt.Sprintf("user %d: getent passwd %d: signal: killed", uid, uid)},
 		{"hangs", "exec sleep 1000", fmt.Sprintf("user %d: getent passwd %d: no answer within 500ms", uid, uid)},
 		{"hangs with a child", "sleep 1000 & wait", "no answer within 500ms"},
-		{"says too much", "exec cat /dev/zero", "answer longer than"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			s := newSubject(t)

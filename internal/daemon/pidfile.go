@@ -17,7 +17,7 @@ func writePIDFile(path string) error {
 	aside := path + "." + strconv.Itoa(os.Getpid())
 	err := mayReplace(path)
 	if err == nil {
-		err = os.WriteFile(aside, []byte(text), 0o644)
+		err = writeNew(aside, text)
 	}
 	if err == nil {
 		err = os.Rename(aside, path)
@@ -27,6 +27,22 @@ func writePIDFile(path string) error {
 		return fmt.Errorf("write pid file %s: %w", path, plainError(err))
 	}
 	return nil
+}
+
+// writeNew writes a file that was not there before. What has its name was left by a
+// process with our pid, or put there by somebody who may write to the directory and wants
+// the text to go elsewhere: it is taken away and never written through.
+func writeNew(path, text string) error {
+	const flags = os.O_WRONLY | os.O_CREATE | os.O_EXCL
+	file, err := os.OpenFile(path, flags, 0o644)
+	if errors.Is(err, fs.ErrExist) && os.Remove(path) == nil {
+		file, err = os.OpenFile(path, flags, 0o644)
+	}
+	if err != nil {
+		return err
+	}
+	_, err = file.WriteString(text)
+	return errors.Join(err, file.Close())
 }
 
 // mayReplace refuses what is there and is not a pid file: a path may be misspelt, and

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"os"
-	"strings"
 	"syscall"
 
 	"golang.org/x/sys/unix"
@@ -108,29 +107,11 @@ func startRefusal(e *ptyexec.StartError) *refusal {
 
 const noDescriptorHint = "the daemon has no descriptor left; raise its LimitNOFILE or fs.file-max"
 
-// missingInterpreter puts into words what the kernel leaves out: it says of a
-// program that is there that it is not, if it means the interpreter or the loader
-// that the program names. dir is where the program was to start.
-func missingInterpreter(err error, dir string) error {
-	var e *ptyexec.StartError
-	if !errors.As(err, &e) || e.Op != "exec" || e.Err != syscall.ENOENT || !strings.Contains(e.Path, "/") {
-		return err
-	}
-	path := e.Path
-	if path[0] != '/' {
-		path = dir + "/" + path
-	}
-	if unix.Access(path, unix.F_OK) != nil {
-		return err
-	}
-	r := startRefusal(e)
-	r.answer.Hint = "the file is there; the interpreter or loader that it names is not"
-	return r
-}
-
 // startHint says which limit of the machine was met.
 func startHint(e *ptyexec.StartError) string {
 	switch {
+	case e.Found && e.Err == syscall.ENOENT:
+		return "the file is there; the interpreter or loader that it names is not"
 	case e.Op == "open pty" && (e.Err == syscall.ENOSPC || e.Err == syscall.EIO || e.Err == syscall.EAGAIN):
 		return "all ptys are in use; raise /proc/sys/kernel/pty/max, or max= of the mount of devpts"
 	case e.Op == "clone" && e.Err == syscall.EAGAIN:

@@ -89,7 +89,7 @@ func (cn *conn) startShell(ctx context.Context, payload []byte) (*shell, error) 
 		s, err = cn.spawn(ctx, spec, who)
 	}
 	if err != nil {
-		return nil, missingInterpreter(err, spec.Dir)
+		return nil, err
 	}
 	cn.answerStarted(s, req)
 	return s, nil
