@@ -2,6 +2,8 @@ package main_test
 
 import (
 	"encoding/json"
+	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -79,7 +81,7 @@ func TestLogToJournal(t *testing.T) {
 // Standard error that was redirected in a wrapper is not the journal any more.
 func TestLogNotToJournal(t *testing.T) {
 	d := spawntest.StartDaemon(t, spawntest.Env("JOURNAL_STREAM=1:1"))
-	d.Run(nil, "true") // nobody is served before the first line
+	d.WaitLog("msg=listening")
 	if log := d.Log(); !strings.HasPrefix(log, "time=") {
 		t.Errorf("the log begins %q, want a time", log)
 	}
@@ -149,6 +151,59 @@ func TestLogReaderGone(t *testing.T) {
 		if _, errs, code := d.Run(nil, "true"); code != 0 {
 			t.Errorf("status %d, %s", code, errs)
 		}
+	}
+}
+
+// A log into a pipe that nobody reads holds up no client, no order and no stop.
+func TestLogReaderStopped(t *testing.T) {
+	path := filepath.Join(spawntest.Self().TempDir(t), "pipe")
+	if err := unix.Mkfifo(path, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	reader, err := unix.Open(path, unix.O_RDWR|unix.O_NONBLOCK|unix.O_CLOEXEC, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer unix.Close(reader)
+	for err == nil {
+		_, err = unix.Write(reader, make([]byte, 4096))
+	}
+	d := spawntest.StartDaemon(t, spawntest.Under("sh", "-c", `exec "$0" "$@" 2>"$PIPE"`), spawntest.Env("PIPE="+path))
+	allSucceed(t, clients(t, d, 30, "true"))
+	must(t, d, "status")
+	d.Signal(unix.SIGHUP)
+	d.Signal(unix.SIGTERM)
+	if state := d.WaitExit(); state.ExitCode() != 0 {
+		t.Errorf("%v, want exit status 0", state)
+	}
+}
+
+// A log that is read again after a while has every line up to the end.
+func TestLogReaderPauses(t *testing.T) {
+	r, w, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.Close()
+	defer w.Close()
+	size, err := unix.FcntlInt(w.Fd(), unix.F_SETPIPE_SZ, 4096)
+	if err != nil {
+		t.Fatal(err)
+	}
+	d := spawntest.StartDaemon(t, spawntest.Under("sh", "-c", `exec "$0" "$@" 2>"$PIPE"`),
+		spawntest.Env(fmt.Sprintf("PIPE=/proc/%d/fd/%d", os.Getpid(), w.Fd())), spawntest.Args("--log-level", "debug"))
+	n := size / 100
+	allSucceed(t, clients(t, d, n, "true"))
+	d.Signal(unix.SIGTERM)
+	_ = w.Close() // the daemon has its own
+	text, err := io.ReadAll(r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	d.WaitExit()
+	log := string(text)
+	if strings.Count(log, "msg=start ") != n || strings.Count(log, "msg=exit ") != n || !strings.HasSuffix(log, "msg=shutdown\n") {
+		t.Errorf("not all is there:\n%s", log)
 	}
 }
 

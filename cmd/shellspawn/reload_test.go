@@ -193,9 +193,7 @@ func TestReloadBacklog(t *testing.T) {
 		b := status(t, d.Daemon).Backlog
 		return b.Asked == 10 && b.Effective == 10
 	})
-	if !strings.Contains(d.Log(), "backlog=10 before=30 effective=10") {
-		t.Errorf("the log does not tell of a backlog of 30 until then:\n%s", d.Log())
-	}
+	d.WaitLog("backlog=10 before=30 effective=10")
 }
 
 // What cannot change while the daemon runs is named, and what stands on the command

@@ -185,6 +185,8 @@ func serve(args []string) int {
 	}
 	if err := o.run(starter); err != nil {
 		starter.Failed(err)
+		// What is printed now may wait for a reader, and signals end that.
+		signal.Reset()
 		return failure(err)
 	}
 	return statusOK
@@ -245,6 +247,7 @@ func (o *options) run(starter *daemon.Starter) error {
 	if err != nil {
 		return err
 	}
+	defer o.config.LogQueue.Flush() // nothing is logged after the last line
 	d, err := daemon.New(o.config, log)
 	if err != nil {
 		return err
@@ -266,14 +269,17 @@ func (o *options) openLog(background bool) (*slog.Logger, error) {
 	c := &o.config
 	c.Level = new(slog.LevelVar)
 	c.Level.Set(c.LogLevel)
+	var log *slog.Logger
 	if c.LogFile == "" {
-		return daemon.NewLog(os.Stderr, c.Level, o.logFormat, c.Supervisor.Journal()), nil
+		log, c.LogQueue = daemon.NewLog(os.Stderr, c.Level, o.logFormat, c.Supervisor.Journal())
+		return log, nil
 	}
 	var err error
 	if c.Log, err = daemon.OpenLogFile(c.LogFile, background); err != nil {
 		return nil, err
 	}
-	return daemon.NewLog(c.Log, c.Level, o.logFormat, false), nil
+	log, c.LogQueue = daemon.NewLog(c.Log, c.Level, o.logFormat, false)
+	return log, nil
 }
 
 // catchSignals begins to catch what a daemon obeys. SIGPIPE is caught so that a

@@ -40,6 +40,8 @@ type Config struct {
 	PIDFile string
 	// Log is the file that the log is written to; nil if it is no file.
 	Log *LogFile
+	// LogQueue is what the log goes through; nil if nothing has to be waited for.
+	LogQueue *LogQueue
 	// Level is that of the log; nil if nobody can change it.
 	Level *slog.LevelVar
 	// Reread is called by Reload. It returns the settings of this moment, and the

@@ -209,7 +209,7 @@ func TestPanic(t *testing.T) {
 
 func (f *fault) strike(t *testing.T) {
 	s, log := newSubject(t), &brokenLog{seen: make(map[string]int)}
-	s.daemon.log = slog.New(log)
+	s.logTo(slog.New(log))
 	null := devNull(t)
 	s.calm = openDescriptors(t)
 	users, watch := s.daemon.users, s.daemon.watch
@@ -281,7 +281,7 @@ func (s *subject) bystander(t *testing.T, null int) (end func()) {
 // A bug between taking a place and having a shell gives the place back.
 func TestPanicGivesPlaceBack(t *testing.T) {
 	s, log := newSubject(t), &brokenLog{seen: make(map[string]int)}
-	s.daemon.log = slog.New(log)
+	s.logTo(slog.New(log))
 	ours, theirs := socketPair(t)
 	defer ours.Close()
 	cn := &conn{daemon: s.daemon, id: 1, unix: theirs}

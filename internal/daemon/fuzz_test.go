@@ -26,20 +26,27 @@ const onlyProgram = "/bin/true"
 type subject struct {
 	daemon *Daemon
 	panics atomic.Int32
+	log    atomic.Pointer[slog.Logger]
 	calm   int // descriptors that are open while there is no connection
 }
 
 // Enabled, Handle, WithAttrs and WithGroup make it the daemon's log, which keeps
-// nothing but the number of panics.
+// nothing but the number of panics, or what logTo has said.
 func (s *subject) Enabled(context.Context, slog.Level) bool { return true }
 func (s *subject) WithAttrs([]slog.Attr) slog.Handler       { return s }
 func (s *subject) WithGroup(string) slog.Handler            { return s }
-func (s *subject) Handle(_ context.Context, r slog.Record) error {
+func (s *subject) Handle(ctx context.Context, r slog.Record) error {
+	if log := s.log.Load(); log != nil {
+		return log.Handler().Handle(ctx, r)
+	}
 	if r.Message == "panic" {
 		s.panics.Add(1)
 	}
 	return nil
 }
+
+// logTo changes the log, also while something may still be logged.
+func (s *subject) logTo(log *slog.Logger) { s.log.Store(log) }
 
 func newSubject(t testing.TB) *subject {
 	t.Helper()

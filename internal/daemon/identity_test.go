@@ -26,7 +26,7 @@ func database(t *testing.T, script string) *userdb.DB {
 		}
 	}
 	none := filepath.Join(dir, "none")
-	return &userdb.DB{PasswdFile: none, GroupFile: none, SwitchFile: none, Getent: path, Timeout: 500 * time.Millisecond}
+	return &userdb.DB{PasswdFile: none, GroupFile: none, SwitchFile: none, Getent: path, Timeout: spawntest.Deadline}
 }
 
 // E1: a user whom no source knows is a number. One whom a source may know that does not
@@ -50,6 +50,9 @@ func TestUserDatabaseFails(t *testing.T) {
 			null := devNull(t)
 			s.calm = openDescriptors(t)
 			s.daemon.users = database(t, c.script)
+			if strings.HasPrefix(c.name, "hangs") {
+				s.daemon.users.Timeout = 500 * time.Millisecond
+			}
 			peer := s.connect(t)
 			_, err := peer.ask(t, wire.KindStarted, (&fault{}).next(), null, null, null)
 			if c.want == "" && err != nil {
@@ -77,7 +80,7 @@ func TestOtherUserWhileTheDatabaseFails(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			s, log := newSubject(t), &logText{}
 			s.calm = openDescriptors(t)
-			s.daemon.log = NewLog(log, slog.LevelDebug, "text", false)
+			s.logTo(directLog(log, slog.LevelDebug, "text", false))
 			s.daemon.users = database(t, c.script)
 			start := &wire.Start{Argv: []string{"true"}, User: "zoe", Stdio: []byte{0, 1, 2}}
 			peer := s.connect(t)

@@ -1,6 +1,7 @@
 package daemon
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -9,6 +10,7 @@ import (
 	"runtime/debug"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 	"unicode"
 
@@ -16,10 +18,17 @@ import (
 )
 
 // NewLog returns a logger for people ("text") or machines ("json") that writes what
-// is of the level or above. It never gets environment, arguments or terminal bytes
+// is of the level or above, and the queue that its lines go through: flush that
+// before the process ends. It never gets environment, arguments or terminal bytes
 // to write, and its handlers quote control characters. With journal set, lines carry
 // priorities and no time, which the journal notes itself.
-func NewLog(w io.Writer, level slog.Leveler, format string, journal bool) *slog.Logger {
+func NewLog(w io.Writer, level slog.Leveler, format string, journal bool) (*slog.Logger, *LogQueue) {
+	q := newLogQueue(w, directLog(w, level, format, journal))
+	return directLog(q, level, format, journal), q
+}
+
+// directLog writes a line before the call that logs it returns.
+func directLog(w io.Writer, level slog.Leveler, format string, journal bool) *slog.Logger {
 	o := &slog.HandlerOptions{Level: level, ReplaceAttr: func(_ []string, a slog.Attr) slog.Attr { return visible(a) }}
 	handler := func(w io.Writer) slog.Handler { return slog.NewTextHandler(w, o) }
 	if format == "json" {
@@ -62,8 +71,7 @@ func hidden(r rune) bool { return r >= 0x7f && !unicode.IsPrint(r) }
 // in its place.
 type LogFile struct {
 	stderr bool
-	mu     sync.Mutex
-	file   *os.File
+	file   atomic.Pointer[os.File]
 }
 
 // OpenLogFile opens the file for appending. A new one is for its owner alone: who
@@ -75,7 +83,7 @@ func OpenLogFile(path string, stderr bool) (*LogFile, error) {
 }
 
 // Open opens the path in place of the file that there is. If that fails that one
-// stays.
+// stays. It does not wait for a write that hangs.
 func (l *LogFile) Open(path string) error {
 	file, err := os.OpenFile(path, os.O_CREATE|os.O_APPEND|os.O_WRONLY|unix.O_NOCTTY, 0o600)
 	if err != nil {
@@ -87,20 +95,21 @@ func (l *LogFile) Open(path string) error {
 			return os.NewSyscallError("dup3", err)
 		}
 	}
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if l.file != nil {
-		_ = l.file.Close() // every line was one write
+	if old := l.file.Swap(file); old != nil {
+		_ = old.Close() // at the end of a write that is under way
 	}
-	l.file = file
 	return nil
 }
 
-// Write writes one line.
-func (l *LogFile) Write(line []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.file.Write(line)
+// Write writes to the file of this moment. A file that is closed before it took
+// anything was replaced.
+func (l *LogFile) Write(lines []byte) (int, error) {
+	for {
+		n, err := l.file.Load().Write(lines)
+		if n > 0 || !errors.Is(err, os.ErrClosed) {
+			return n, err
+		}
+	}
 }
 
 // acceptLogPause is the least time between two lines about accept errors.

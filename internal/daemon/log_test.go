@@ -59,7 +59,7 @@ func TestLogOfHostileNames(t *testing.T) {
 	for _, format := range []string{"text", "json"} {
 		for _, journal := range []bool{false, true} {
 			s, log, null := newSubject(t), &logText{}, devNull(t)
-			s.daemon.log = NewLog(log, slog.LevelDebug, format, journal)
+			s.logTo(directLog(log, slog.LevelDebug, format, journal))
 			for _, request := range requests {
 				c := s.connect(t)
 				fds := []int{null, null, null}

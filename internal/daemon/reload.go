@@ -41,6 +41,7 @@ func (d *Daemon) reopenLog() string {
 	if d.config.Log == nil {
 		return "not a file"
 	}
+	d.config.LogQueue.Flush() // what was logged before belongs into the old file
 	if err := d.config.Log.Open(d.now().LogFile); err != nil {
 		return "not opened: " + err.Error()
 	}

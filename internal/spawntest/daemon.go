@@ -156,6 +156,15 @@ func (d *Daemon) Log() string {
 	return string(text)
 }
 
+// WaitLog waits until the daemon has printed this text. What it logs it writes when
+// clients have had their answers.
+func (d *Daemon) WaitLog(text string) {
+	d.t.Helper()
+	if !Within(Deadline, func() bool { return strings.Contains(d.Log(), text) }) {
+		d.t.Fatalf("the log does not say %q:\n%s", text, tail([]byte(d.Log())))
+	}
+}
+
 // Threads counts the daemon's threads.
 func (d *Daemon) Threads() int { return Threads(d.PID) }
 
