@@ -231,6 +231,30 @@ func TestHangingUserLeavesRoom(t *testing.T) {
 	}
 }
 
+// What a user leaves lying in the daemon, requests that never become complete and have
+// brought descriptors, is bounded.
+func TestHalfRequestsAreBounded(t *testing.T) {
+	d := crowded(t)
+	before := len(d.FDs())
+	null := spawntest.DevNull(t)
+	rude := numeric(20001, 20001)
+	request := wire.AppendStart(nil, spawntest.Greeting(), spawntest.Request(3, "true"))
+	for range 100 {
+		if err := d.ConnectAs(rude).Send(request[:len(request)-1], null...); err != nil {
+			t.Fatal(err)
+		}
+	}
+	spawntest.Eventually(t, "refusal", func() bool { return status(t, d).Shells.Refused["busy"] > 0 })
+	if n := len(d.FDs()); n > before+4*30 {
+		t.Errorf("%d descriptors after %d", n, before)
+	}
+	if text := output(t, d.ConnectAs(rude), "echo", "in one piece"); text != "in one piece\n" {
+		t.Errorf("the user gets %q", text)
+	}
+	served(t, d, 10)
+	d.Settle(t, before)
+}
+
 // The same with descriptors whose close hangs, which a connection holds unread. Anybody can
 // make such; their wait is interrupted.
 func TestLingeringDescriptorsLeaveRoom(t *testing.T) {

@@ -31,6 +31,7 @@ type conn struct {
 	turn     *turn   // nil while it waits for the client, or has ended
 	large    *turn   // of a request that needs much memory
 	received int
+	half     bool // see beginHalf
 }
 
 // requestBuffer holds a common request whole, so that one recvmsg(2) reads it.
@@ -106,6 +107,7 @@ func (cn *conn) request(ctx context.Context) (*shell, error) {
 			_ = cn.takeTurn(context.Background()) // waits for as long as it takes
 			interruptibly(cn.reader.Close)
 		}
+		cn.endHalf()
 		cn.reader.ReleaseBuffer()
 		requestBuffers.Put(buf)
 		cn.endTurns()
@@ -172,11 +174,44 @@ func (cn *conn) recv(ctx context.Context, p []byte) (n int, fds []int, err error
 			cn.received += n
 			return n, fds, err
 		}
+		if err := cn.beginHalf(); err != nil {
+			return 0, nil, err
+		}
 		cn.endTurn()
 		if err := cn.await(); err != nil {
 			return 0, nil, err
 		}
 	}
+}
+
+// beginHalf counts a request of which descriptors have come and the rest has not: to close
+// them takes a turn, so what a user could leave lying is bounded.
+func (cn *conn) beginHalf() error {
+	if cn.half || cn.reader.Descriptors() == 0 {
+		return nil
+	}
+	d := cn.daemon
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.halves[cn.key] >= max(8, min(256, d.server.MaxPending/8)) {
+		return noise("busy", "request: too many requests of this user are incomplete")
+	}
+	d.halves[cn.key]++
+	cn.half = true
+	return nil
+}
+
+func (cn *conn) endHalf() {
+	if !cn.half {
+		return
+	}
+	d := cn.daemon
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.halves[cn.key]--; d.halves[cn.key] == 0 {
+		delete(d.halves, cn.key)
+	}
+	cn.half = false
 }
 
 // takeTurn waits until this connection may go on, see turns.

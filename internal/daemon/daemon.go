@@ -75,6 +75,7 @@ type Daemon struct {
 	mu       sync.Mutex
 	shells   map[uint32]*shell
 	perUser  map[uint32]int
+	halves   map[uint32]int // requests that have come in part, with descriptors
 	refused  map[string]uint64
 	places   int    // shells running or being started
 	total    uint64 // shells ever started
@@ -101,7 +102,7 @@ func New(c Config, log *slog.Logger) (*Daemon, error) {
 	d := &Daemon{
 		config: c, log: log, users: &userdb.DB{}, supervisor: c.Supervisor,
 		euid: uint32(os.Geteuid()), start: time.Now(), selfCheck: askOneself,
-		shells: make(map[uint32]*shell), perUser: make(map[uint32]int),
+		shells: make(map[uint32]*shell), perUser: make(map[uint32]int), halves: make(map[uint32]int),
 		refused: make(map[string]uint64),
 		hurry:   make(chan struct{}), left: make(chan struct{}, 1), ended: make(chan struct{}),
 	}
