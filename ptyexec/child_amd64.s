@@ -5,7 +5,6 @@
 
 #define SYS_rt_sigprocmask 14
 #define SYS_exit_group 231
-#define SYS_clone3 435
 #define SIG_SETMASK 2
 
 DATA everySignal<>(SB)/8, $-1
@@ -29,9 +28,12 @@ TEXT ·vfork(SB), NOSPLIT, $0-16
 	MOVQ $8, R10
 	SYSCALL
 
-	MOVQ $SYS_clone3, AX
-	LEAQ call_clone(R12), DI
-	MOVQ $cloneArgs__size, SI
+	MOVQ call_nr(R12), AX
+	MOVQ (call_args+0)(R12), DI
+	MOVQ (call_args+8)(R12), SI
+	MOVQ (call_args+16)(R12), DX
+	MOVQ (call_args+24)(R12), R10
+	MOVQ (call_args+32)(R12), R8
 	SYSCALL
 	TESTQ AX, AX
 	JZ   child
@@ -48,6 +50,9 @@ TEXT ·vfork(SB), NOSPLIT, $0-16
 	RET
 
 child:
+	// With clone(2) the pid was written here, in the child. It must be seen before
+	// cancelled is read, as cancel writes the one and reads the other.
+	MFENCE
 	MOVQ call_first(R12), R13
 
 next:

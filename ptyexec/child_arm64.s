@@ -5,7 +5,6 @@
 
 #define SYS_exit_group 94
 #define SYS_rt_sigprocmask 135
-#define SYS_clone3 435
 #define SIG_SETMASK 2
 
 DATA everySignal<>(SB)/8, $-1
@@ -29,9 +28,12 @@ TEXT ·vfork(SB), NOSPLIT|NOFRAME, $0-16
 	MOVD $SYS_rt_sigprocmask, R8
 	SVC
 
-	ADD  $call_clone, R19, R0
-	MOVD $cloneArgs__size, R1
-	MOVD $SYS_clone3, R8
+	MOVD call_nr(R19), R8
+	MOVD (call_args+0)(R19), R0
+	MOVD (call_args+8)(R19), R1
+	MOVD (call_args+16)(R19), R2
+	MOVD (call_args+24)(R19), R3
+	MOVD (call_args+32)(R19), R4
 	SVC
 	CBZ  R0, child
 	MOVD R0, R20
@@ -47,6 +49,9 @@ TEXT ·vfork(SB), NOSPLIT|NOFRAME, $0-16
 	RET
 
 child:
+	// With clone(2) the pid was written here, in the child. It must be seen before
+	// cancelled is read, as cancel writes the one and reads the other.
+	DMB  $0xb
 	MOVD call_first(R19), R20
 
 next:

@@ -18,6 +18,9 @@ import (
 // numSignals is the highest signal number of Linux on our architectures.
 const numSignals = 64
 
+// changeableSignals are all but the two that can be neither caught nor ignored.
+const changeableSignals = ^uint64(1<<(unix.SIGKILL-1) | 1<<(unix.SIGSTOP-1))
+
 // initiallyIgnored asks the kernel, once, which signals are ignored: those that
 // were so when this process started (under nohup, or in the background of a
 // script) and that the Go runtime left alone. Bit n-1 stands for signal n.
@@ -44,8 +47,7 @@ func ignoredSignals() uint64 {
 			set |= 1 << (sig - 1)
 		}
 	}
-	// These two cannot be changed, nor can they be ignored.
-	return set &^ (1<<(unix.SIGKILL-1) | 1<<(unix.SIGSTOP-1))
+	return set & changeableSignals
 }
 
 // trailingSignal returns the lowest signal in set.

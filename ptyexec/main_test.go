@@ -11,6 +11,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"shellspawn/internal/spawntest"
 	"shellspawn/ptyexec"
 )
 
@@ -23,10 +24,19 @@ var helpers = map[string]func(){}
 
 const helperVar = "PTYEXEC_TEST_HELPER"
 
+// denyVar asks for a test without clone3(2), see TestWithoutClone3.
+const denyVar = "PTYEXEC_TEST_DENY"
+
 func TestMain(m *testing.M) {
 	if name := os.Getenv(helperVar); name != "" {
 		helpers[name]()
 		os.Exit(0)
+	}
+	if os.Getenv(denyVar) != "" {
+		if err := spawntest.Deny(unix.SYS_CLONE3, unix.ENOSYS); err != nil {
+			fmt.Println(err)
+			os.Exit(1)
+		}
 	}
 	os.Exit(m.Run())
 }

@@ -132,9 +132,15 @@ func (p *plan) add(pass errnoSet, nr uintptr, args ...uintptr) *step {
 }
 
 // addInherited undoes what the program would otherwise inherit from the way this
-// process was started or from what the Go runtime did to it.
+// process was started or from what the Go runtime did to it. With clone(2) the child
+// also has all the handlers of the Go runtime, which must never run in it, so they go
+// before the mask does.
 func (p *plan) addInherited() {
-	for set := ignoredSignals(); set != 0; set &= set - 1 {
+	set := ignoredSignals()
+	if !hasClone3() {
+		set = changeableSignals
+	}
+	for ; set != 0; set &= set - 1 {
 		sig := trailingSignal(set)
 		p.add(require, unix.SYS_RT_SIGACTION, sig, addr(&defaultAction), 0, 8)
 	}

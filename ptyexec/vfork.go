@@ -3,6 +3,7 @@
 package ptyexec
 
 import (
+	"sync"
 	"sync/atomic"
 	"syscall"
 	"unsafe"
@@ -40,32 +41,61 @@ type cloneArgs struct {
 // cancelled on may be written by the kernel or the child, so Go reads
 // them only atomically or after vfork has returned.
 type call struct {
-	clone cloneArgs
-	first uintptr // address of the first step
+	nr    uintptr    // of clone3(2) or clone(2)
+	args  [5]uintptr // its arguments
+	clone cloneArgs  // to which those of clone3 point
+	first uintptr    // address of the first step
 	//lint:ignore U1000 used by vfork
 	mask uint64 // the thread's signal mask, which the parent puts back
 
 	cancelled uint32  // not 0: the child makes no further step
 	pidfd     int32   // written by the kernel before the child runs
-	pid       int32   // the same, and after pidfd; 0 until then
+	pid       int32   // written by the kernel before the child makes a step; 0 until then
 	stopped   uintptr // address of the step at which the child gave up
 }
 
+// cloneFlags are common to both calls. The child shares memory and descriptors.
+const cloneFlags = unix.CLONE_VM | unix.CLONE_VFORK | unix.CLONE_PIDFD | unix.CLONE_FILES
+
 // prepare fills in everything vfork needs but the list of steps.
 //
-// CLONE_PIDFD and CLONE_PARENT_SETTID make the child known here before it has
-// run, so that another goroutine can end a start that hangs, and the
+// CLONE_PIDFD and the pid make the child known here before it has made a
+// step, so that another goroutine can end a start that hangs, and the
 // reaper of orphans can tell the child from a stranger.
 func (c *call) prepare() {
+	c.pidfd = -1
+	if !hasClone3() {
+		c.prepareOld()
+		return
+	}
 	c.clone = cloneArgs{
-		flags: unix.CLONE_VM | unix.CLONE_VFORK | unix.CLONE_PIDFD |
-			unix.CLONE_PARENT_SETTID | unix.CLONE_CLEAR_SIGHAND | unix.CLONE_FILES,
-		pidfd:      uint64(uintptr(unsafe.Pointer(&c.pidfd))),
-		parentTID:  uint64(uintptr(unsafe.Pointer(&c.pid))),
+		flags:      cloneFlags | unix.CLONE_PARENT_SETTID | unix.CLONE_CLEAR_SIGHAND,
+		pidfd:      uint64(addr(&c.pidfd)),
+		parentTID:  uint64(addr(&c.pid)),
 		exitSignal: uint64(unix.SIGCHLD),
 	}
-	c.pidfd = -1
+	c.nr, c.args = unix.SYS_CLONE3, [5]uintptr{addr(&c.clone), unsafe.Sizeof(c.clone)}
 }
+
+// prepareOld is for clone(2). That has one address for the pidfd and for the pid that
+// the parent would write, so the pid comes from the child, in which the kernel writes it
+// as the first thing of all, even if the child is to die at once. As no signal handler
+// is cleared, the list of steps does that, see addInherited.
+//
+// The last two arguments are the address of the pid and that of thread-local storage,
+// on arm64 in the other order; without CLONE_SETTLS the latter is not looked at.
+func (c *call) prepareOld() {
+	flags := cloneFlags | unix.CLONE_CHILD_SETTID | uintptr(unix.SIGCHLD)
+	c.nr, c.args = unix.SYS_CLONE, [5]uintptr{flags, 0, addr(&c.pidfd), addr(&c.pid), addr(&c.pid)}
+}
+
+// hasClone3 asks the kernel, once, whether clone3(2) may be used. Filters of containers
+// deny it with ENOSYS or EPERM, as they cannot look at flags that are in memory. The kernel
+// itself says EINVAL of arguments of no size.
+var hasClone3 = sync.OnceValue(func() bool {
+	_, _, errno := unix.RawSyscall(unix.SYS_CLONE3, 0, 0, 0)
+	return errno == unix.EINVAL
+})
 
 // launch clones the child and returns its pid, or a negative error number, once
 // the child has exec'd or is gone.

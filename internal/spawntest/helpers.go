@@ -35,6 +35,9 @@ import (
 //	                         StreamReport, and "out" and "err" to the last two
 //	spawntest-args           prints its arguments as JSON
 //	spawntest-disturbed      ignores and blocks every signal, then runs its arguments
+//	spawntest-denied NR ERRNO
+//	                         denies a system call, see Deny, then runs its other arguments,
+//	                         a program by its path
 //	spawntest-subreaper      runs its arguments as child subreaper
 //	spawntest-pid1           mounts its own /proc, then runs its arguments
 //	spawntest-jobs           the job shell, see Jobs
@@ -50,6 +53,7 @@ var helpers = map[string]func(args []string) int{
 	"spawntest-streams":   streams,
 	"spawntest-args":      printArgs,
 	"spawntest-disturbed": disturbed,
+	"spawntest-denied":    denied,
 	"spawntest-subreaper": subreaper,
 	"spawntest-pid1":      pid1,
 }
