@@ -46,8 +46,9 @@ var conduits struct {
 }
 
 // Prepare does now what the first Start would do: it opens the few descriptors that
-// every start needs, and looks at what programs are to inherit. What is opened after that is never seen by a child, not even for
-// a moment, so a process that holds descriptors of others calls it first.
+// every start needs, and looks at what programs are to inherit. What is opened after
+// that is never seen by a child, not even for a moment, so a process that holds
+// descriptors of others calls it first.
 func Prepare() error {
 	timerSlack()
 	conduits.Lock()
