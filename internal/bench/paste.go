@@ -43,32 +43,10 @@ func (b *bench) pasteOnce(s subject, pasted []byte) (time.Duration, error) {
 	if err != nil {
 		return 0, err
 	}
-	t, err := newTerminal()
+	took, err := b.timeTyping(argv, pasted)
 	if err != nil {
 		return 0, err
 	}
-	child, err := b.start(argv, t.files(), true, patience)
-	if err != nil {
-		t.hangUp()
-		return 0, err
-	}
-	t.started()
-	if err := t.await(readyWord, patience); err != nil {
-		child.kill()
-		t.hangUp()
-		return 0, err
-	}
-	t.drain()
-	defer t.end()
-	began := time.Now()
-	if err := t.send(pasted, patience/3); err != nil {
-		child.kill()
-		return 0, err
-	}
-	if err := child.wait(); err != nil {
-		return 0, err
-	}
-	took := time.Since(began)
 	got, err := os.ReadFile(copied)
 	if err == nil && !bytes.Equal(got, pasted) {
 		err = fmt.Errorf("%d of %d bytes are right", commonPrefix(got, pasted), len(pasted))

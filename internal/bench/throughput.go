@@ -130,24 +130,20 @@ func (b *bench) pipesIn(argv []string) (float64, error) {
 // ptyOut reads all that a program shows until its client has ended. The size is
 // not judged: tmux shows a screen, not a stream.
 func (b *bench) ptyOut(argv []string) (float64, error) {
-	t, err := newTerminal()
-	if err != nil {
-		return 0, err
-	}
-	t.drain()
-	defer t.end()
-	began := time.Now()
-	child, err := b.start(argv, t.files(), true, patience)
-	if err != nil {
-		return 0, err
-	}
-	err = child.wait()
-	return float64(b.sizes.ptyBytes) / time.Since(began).Seconds(), err
+	seconds, err := b.timePty(argv)
+	return float64(b.sizes.ptyBytes) / seconds, err
 }
 
 // ptyIn types as fast as it is taken, into a program that ends after so many
-// bytes. The clock starts when the program is ready.
+// bytes.
 func (b *bench) ptyIn(argv []string) (float64, error) {
+	took, err := b.timeTyping(argv, bytes.Repeat([]byte("x"), b.sizes.ptyInput))
+	return float64(b.sizes.ptyInput) / took.Seconds(), err
+}
+
+// timeTyping types text into a program that ends after so many bytes. The clock
+// starts when the program says that it is ready, and stops when it has ended.
+func (b *bench) timeTyping(argv []string, text []byte) (time.Duration, error) {
 	t, err := newTerminal()
 	if err != nil {
 		return 0, err
@@ -166,12 +162,10 @@ func (b *bench) ptyIn(argv []string) (float64, error) {
 	t.drain()
 	defer t.end()
 	began := time.Now()
-	if err := t.send(bytes.Repeat([]byte("x"), b.sizes.ptyInput), patience/3); err != nil {
+	if err := t.send(text, patience/3); err != nil {
 		child.kill()
 		return 0, err
 	}
-	if err := child.wait(); err != nil {
-		return 0, err
-	}
-	return float64(b.sizes.ptyInput) / time.Since(began).Seconds(), nil
+	err = child.wait()
+	return time.Since(began), err
 }
