@@ -383,3 +383,54 @@ func TestCloseThatHangs(t *testing.T) {
 		})
 	}
 }
+
+// While all turns of root are taken by starts that hang, root still learns how the daemon
+// is doing, and so does the daemon itself; and root's shells that run can be signalled, hung
+// up and left.
+func TestControlWhileStartsHang(t *testing.T) {
+	dir, abort := deadFileSystem(t, true)
+	d := spawntest.StartDaemon(t, spawntest.Args("--request-timeout", "3s"))
+	null := spawntest.DevNull(t)
+	alive(t, d)
+	before := len(d.FDs())
+	shells := make([]*spawntest.Conn, 3)
+	for i := range shells {
+		shells[i] = d.Connect()
+		if err := shells[i].Start(spawntest.Request(3, "sleep", "1000"), null...); err != nil {
+			t.Fatal(err)
+		}
+		if _, _, err := shells[i].Started(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	const more = 20
+	stuck := make([]*spawntest.Conn, more)
+	for i := range stuck {
+		stuck[i] = d.Connect()
+		if err := stuck[i].Start(spawntest.Request(3, filepath.Join(dir, "program")), null...); err != nil {
+			t.Fatal(err)
+		}
+	}
+	spawntest.Eventually(t, "start without a turn", func() bool { return status(t, d).Shells.Refused["busy"] > 0 })
+	rows := running(t, d, len(shells))
+	if err := shells[0].Send(wire.AppendSignal(nil, wire.Signal{Number: uint32(unix.SIGTERM), Seq: 1})); err != nil {
+		t.Fatal(err)
+	}
+	must(t, d, "kill", jsonNumber(rows[1].ID))
+	shells[2].Close()
+	running(t, d, 0)
+	for _, c := range shells[:2] {
+		c.Close()
+	}
+	spawntest.Eventually(t, "answer to the last start", func() bool { return status(t, d).Shells.Refused["busy"] == more-12 })
+	held := len(d.FDs())
+	for range 10 {
+		status(t, d)
+	}
+	spawntest.Eventually(t, "end of all that were answered", func() bool { return len(d.FDs()) <= held })
+	abort()
+	for _, c := range stuck {
+		c.Close()
+	}
+	d.Settle(t, before)
+}

@@ -27,6 +27,7 @@ type conn struct {
 	shell  *shell // once there is one, whatever happens then
 
 	opening  [2]byte // what the client sent first
+	laden    bool    // descriptors come with what is to be received next
 	key      uint32  // whose turns this connection takes
 	turn     *turn   // nil while it waits for the client, or has ended
 	large    *turn   // of a request that needs much memory
@@ -142,7 +143,8 @@ func (cn *conn) unheard(err error) error {
 func (cn *conn) await() error {
 	return cn.raw.Read(func(fd uintptr) bool {
 		var peek [2]byte
-		_, _, err := unix.Recvfrom(int(fd), peek[:], unix.MSG_PEEK|unix.MSG_DONTWAIT)
+		_, _, got, _, err := unix.Recvmsg(int(fd), peek[:], nil, unix.MSG_PEEK|unix.MSG_DONTWAIT)
+		cn.laden = got&unix.MSG_CTRUNC != 0
 		if cn.received == 0 {
 			cn.opening = peek
 		}
@@ -150,25 +152,28 @@ func (cn *conn) await() error {
 	})
 }
 
-// recv takes what the client has sent, in a turn that it gives up while there is
-// nothing.
+// recv takes what the client has sent. It takes a turn for what may block, and gives
+// that up while there is nothing. Bytes alone it takes without: who only has a
+// question gets an answer also while the starts of his user hang.
 func (cn *conn) recv(ctx context.Context, p []byte) (n int, fds []int, err error) {
 	for {
-		if err := cn.takeTurn(ctx); err != nil {
-			return 0, nil, err
-		}
 		if cn.received > smallRequest && cn.large == nil {
 			cn.endTurn()
 			if cn.large, err = cn.daemon.large.take(ctx, cn.key); err != nil {
 				return 0, nil, err
 			}
-			continue
 		}
-		closed := cn.raw.Control(func(fd uintptr) {
-			n, fds, err = wire.RecvNow(int(fd), p)
-		})
-		if closed != nil {
-			return 0, nil, closed
+		plain := false
+		if !cn.laden {
+			if n, plain, err = recvPlain(cn.raw, p); err != nil && !plain {
+				return 0, nil, err
+			}
+		}
+		if !plain {
+			if err := cn.takeTurn(ctx); err != nil {
+				return 0, nil, err
+			}
+			n, fds, err = recvNow(cn.raw, p)
 		}
 		if err != unix.EAGAIN && err != unix.EINTR {
 			cn.received += n
@@ -214,6 +219,24 @@ func (cn *conn) endHalf() {
 	cn.half = false
 }
 
+// recvPlain and recvNow are those of wire. An error without plain is that of a closed
+// connection.
+func recvPlain(raw syscall.RawConn, p []byte) (n int, plain bool, err error) {
+	closed := raw.Control(func(fd uintptr) { n, plain, err = wire.RecvPlain(int(fd), p) })
+	if closed != nil {
+		return 0, false, closed
+	}
+	return n, plain, err
+}
+
+func recvNow(raw syscall.RawConn, p []byte) (n int, fds []int, err error) {
+	closed := raw.Control(func(fd uintptr) { n, fds, err = wire.RecvNow(int(fd), p) })
+	if closed != nil {
+		return 0, nil, closed
+	}
+	return n, fds, err
+}
+
 // takeTurn waits until this connection may go on, see turns.
 func (cn *conn) takeTurn(ctx context.Context) (err error) {
 	if cn.turn == nil {
@@ -246,6 +269,16 @@ func (cn *conn) close() {
 		defer turn.end()
 	}
 	interruptibly(func() { _ = cn.unix.Close() }) // what there was to say has been said
+}
+
+// admit judges who connects. To ask the user database about a stranger takes a turn.
+func (cn *conn) admit(ctx context.Context) error {
+	if cn.key == noID {
+		if err := cn.takeTurn(ctx); err != nil {
+			return err
+		}
+	}
+	return cn.daemon.now().policy.admit(cn)
 }
 
 // endOnPanic keeps a bug in one connection from ending others. The shell that it

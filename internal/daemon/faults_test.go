@@ -200,7 +200,7 @@ func TestPanic(t *testing.T) {
 		{name: "with a shell on a pty", at: "start", argv: sleep, pty: true, where: ".logStart("},
 		{name: "with a shell that stays", at: "start", argv: []string{"sh", "-c", "trap '' HUP; exec sleep 1000"}, pty: true, where: ".logStart("},
 		{name: "when the shell is to be watched", spoil: func(d *Daemon) { d.watch = nil }, argv: sleep, pty: true, where: ".beginWatch("},
-		{name: "when the client goes", at: "client gone", argv: sleep, where: ".messages("},
+		{name: "when the client goes", at: "client gone", argv: sleep, where: ".readable("},
 		{name: "after the end", at: "exit", argv: []string{"true"}, where: ".serve("},
 	} {
 		t.Run(f.name, f.strike)

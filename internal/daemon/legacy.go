@@ -30,7 +30,7 @@ func (cn *conn) legacyRequest(ctx context.Context) (*shell, error) {
 }
 
 func (cn *conn) legacyStart(ctx context.Context) (*shell, error) {
-	if err := cn.daemon.now().policy.admit(cn); err != nil {
+	if err := cn.admit(ctx); err != nil {
 		return nil, err
 	}
 	req, err := cn.readLegacy()
@@ -38,6 +38,9 @@ func (cn *conn) legacyStart(ctx context.Context) (*shell, error) {
 		return nil, err
 	}
 	cn.daemon.server.Asked(cn.unix)
+	if err := cn.takeTurn(ctx); err != nil {
+		return nil, err
+	}
 	fds := cn.reader.TakeDescriptors()
 	defer interruptibly(func() { wire.CloseAll(fds) }) // the program has its own copies, or there is none
 	if err := cn.judge(fds, []byte{0, 1, 2}); err != nil {

@@ -53,7 +53,7 @@ func (s *shell) serve() {
 	s.logStart()
 	s.reader.SetRecv(s.recvNow)
 	s.reader.SetLimit(wire.MaxLater)
-	s.inTurn(s.beginWatch)
+	s.beginWatch()
 	status, err := s.process.Wait()
 	cause := s.finish(status)
 	d.unregister(s)
@@ -126,22 +126,9 @@ func (s *shell) hangUp(cause wire.Cause, grace time.Duration) {
 	s.kill = time.AfterFunc(grace, func() { _ = s.process.Kill() })
 }
 
-// inTurn calls f in a turn of the client's user, see turns.
-func (s *shell) inTurn(f func()) {
-	turn, err := s.daemon.turns.take(context.Background(), s.key)
-	if err == nil { // always, as nothing ends the wait
-		defer turn.end()
-	}
-	f()
-}
-
 // readable handles what the client has sent, then waits for more.
 func (s *shell) readable() {
 	defer s.endOnPanic()
-	s.inTurn(s.messages)
-}
-
-func (s *shell) messages() {
 	for {
 		err := s.message()
 		if err == nil {
@@ -200,8 +187,17 @@ func (s *shell) signal(number uint32) {
 }
 
 // recvNow lets the reader take what is there without waiting. Descriptors had
-// their place in the request: from now on they never become ours.
+// their place in the request: from now on they never become ours, and to drop them
+// takes a turn of the client's user, see turns.
 func (s *shell) recvNow(p []byte) (n int, fds []int, err error) {
+	n, plain, err := recvPlain(s.raw, p)
+	if plain || err != nil {
+		return n, nil, err
+	}
+	turn, err := s.daemon.turns.take(context.Background(), s.key)
+	if err == nil { // always, as nothing ends the wait
+		defer turn.end()
+	}
 	closed := s.raw.Control(func(fd uintptr) {
 		interruptibly(func() { n, err = wire.RecvBare(int(fd), p) }) // it closes what it drops
 	})

@@ -47,7 +47,7 @@ func (cn *conn) modernStart(ctx context.Context, hello wire.Hello) (*shell, erro
 		return nil, versionRefusal(hello.Version)
 	}
 	cn.daemon.noteWaited(hello.WaitedMillis)
-	if err := cn.daemon.now().policy.admit(cn); err != nil {
+	if err := cn.admit(ctx); err != nil {
 		return nil, err
 	}
 	kind, payload, err := cn.reader.Message()
@@ -55,6 +55,11 @@ func (cn *conn) modernStart(ctx context.Context, hello wire.Hello) (*shell, erro
 		return nil, err
 	}
 	cn.daemon.server.Asked(cn.unix)
+	if kind != wire.KindControl || cn.reader.Descriptors() > 0 {
+		if err := cn.takeTurn(ctx); err != nil {
+			return nil, err
+		}
+	}
 	switch kind {
 	case wire.KindControl:
 		if err := cn.noDescriptors(); err != nil {

@@ -86,6 +86,32 @@ func RecvBare(fd int, p []byte) (n int, err error) {
 	return max(n, 0), err
 }
 
+// RecvPlain is RecvNow for bytes without descriptors. Where there is anything else it
+// takes nothing and plain is false: who receives descriptors, even to drop them,
+// may be the last to close them, and that can block. What is plain never does.
+//
+// Data out of band may carry descriptors as well, see unix(7). recvmsg(2) steps over
+// it in silence, and drops it; but it counts in what there is, so that the
+// numbers differ.
+func RecvPlain(fd int, p []byte) (n int, plain bool, err error) {
+	there, err := unix.IoctlGetInt(fd, unix.TIOCINQ)
+	if err != nil || there > len(p) {
+		return 0, false, nil
+	}
+	n, _, got, _, err := unix.Recvmsg(fd, p[:max(there, 1)], nil, unix.MSG_PEEK|unix.MSG_DONTWAIT)
+	switch {
+	case there == 0 && n > 0:
+		return 0, true, unix.EAGAIN // it came just now
+	case there == 0:
+		return 0, true, err
+	case err != nil || n < there || got&unix.MSG_CTRUNC != 0:
+		return 0, false, nil
+	}
+	// What came since is behind what was seen, and stays there.
+	n, _, _, _, err = unix.Recvmsg(fd, p[:there], nil, unix.MSG_DONTWAIT)
+	return max(n, 0), true, err
+}
+
 // rights collects the descriptors of every SCM_RIGHTS message before anything
 // is judged, so that none can be forgotten open.
 func rights(oob []byte) (fds []int, err error) {

@@ -274,3 +274,59 @@ func TestSendToNobody(t *testing.T) {
 		t.Errorf("%v, want EPIPE", err)
 	}
 }
+
+// RecvPlain takes bytes that come alone, whatever is there before and after them, and leaves
+// descriptors where they are, also those that come out of band.
+func TestRecvPlain(t *testing.T) {
+	file := files(t, 1)
+	bytesOf := func(a int, b string) error { return wire.Send(a, []byte(b)) }
+	rights := func(a int, b string) error { return wire.Send(a, []byte(b), file...) }
+	urgent := func(a int, b string) error {
+		_, err := unix.SendmsgN(a, []byte(b), unix.UnixRights(file...), nil, unix.MSG_OOB)
+		return err
+	}
+	for _, c := range []struct {
+		name  string
+		send  []func(a int, b string) error
+		want  string
+		plain bool
+		err   error
+	}{
+		{"nothing", nil, "", true, unix.EAGAIN},
+		{"bytes", []func(int, string) error{bytesOf}, "0", true, nil},
+		{"bytes twice", []func(int, string) error{bytesOf, bytesOf}, "01", true, nil},
+		{"descriptors", []func(int, string) error{rights}, "", false, nil},
+		{"bytes, then descriptors", []func(int, string) error{bytesOf, rights}, "", false, nil},
+		{"descriptors, then bytes", []func(int, string) error{rights, bytesOf}, "", false, nil},
+		{"out of band", []func(int, string) error{urgent}, "", false, nil},
+		{"out of band, then bytes", []func(int, string) error{urgent, bytesOf}, "", false, nil},
+		{"bytes, then out of band", []func(int, string) error{bytesOf, urgent}, "", false, nil},
+		{"more than fits", []func(int, string) error{bytesOf, bytesOf, bytesOf, bytesOf, bytesOf}, "", false, nil},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			a, b := pair(t)
+			for i, send := range c.send {
+				if err := send(a, string(rune('0'+i))); err == unix.EOPNOTSUPP {
+					t.Log("this kernel knows nothing out of band")
+					return
+				} else if err != nil {
+					t.Fatal(err)
+				}
+			}
+			before, _ := unix.IoctlGetInt(b, unix.TIOCINQ) // it cannot fail on a socket
+			p := make([]byte, 4)
+			n, plain, err := wire.RecvPlain(b, p)
+			if string(p[:n]) != c.want || plain != c.plain || err != c.err {
+				t.Errorf("%q, plain %v, %v; want %q, %v, %v", p[:n], plain, err, c.want, c.plain, c.err)
+			}
+			if left, _ := unix.IoctlGetInt(b, unix.TIOCINQ); left != before-n {
+				t.Errorf("%d of %d bytes are left", left, before)
+			}
+		})
+	}
+	a, b := pair(t)
+	hangUp(a)
+	if n, plain, err := wire.RecvPlain(b, make([]byte, 4)); n != 0 || !plain || err != nil {
+		t.Errorf("at the end: %d bytes, plain %v, %v", n, plain, err)
+	}
+}
