@@ -2,6 +2,7 @@ package main_test
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -37,6 +38,51 @@ type piped struct {
 	mu   sync.Mutex
 	text []byte
 	seen int
+}
+
+// B11: an ordinary user's daemon may not signal a program that has become root. It does not
+// acknowledge what it could not do, so that the client still ends on TERM and on HUP.
+func TestSignalNobodyMaySend(t *testing.T) {
+	spawntest.NeedRoot(t)
+	user := spawntest.Ordinary()
+	d := spawntest.StartDaemon(t, spawntest.AsUser(user))
+	become := becomeRoot(t)
+	for _, sig := range []syscall.Signal{unix.SIGTERM, unix.SIGHUP} {
+		t.Run(unix.SignalName(sig), func(t *testing.T) {
+			p := onPipes(t, d, become, "--reuid=0", "--", "sh", "-c", "echo ready; exec sleep 1000")
+			p.expect("ready")
+			p.attached()
+			defer func() {
+				for _, root := range d.Children() {
+					_ = unix.Kill(root.PID, unix.SIGKILL) // the daemon cannot
+				}
+			}()
+			p.signal(sig)
+			if code := p.wait(); code != 125 {
+				t.Errorf("status %d, want 125", code)
+			}
+		})
+	}
+}
+
+// becomeRoot is a copy of setpriv(1) with which everybody can.
+func becomeRoot(t *testing.T) string {
+	t.Helper()
+	path, err := exec.LookPath("setpriv")
+	if err != nil {
+		t.Fatal(err)
+	}
+	program, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir := spawntest.Self().TempDir(t)
+	copied := filepath.Join(dir, "become")
+	err = errors.Join(os.Chmod(dir, 0o711), os.WriteFile(copied, program, 0o755), os.Chmod(copied, 0o755|os.ModeSetuid))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return copied
 }
 
 // onPipes starts a client whose stdin, stdout and stderr are pipes. A client

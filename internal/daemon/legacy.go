@@ -137,6 +137,6 @@ func (s *shell) legacyMessage() error {
 	if err != nil {
 		return err
 	}
-	s.signal(number)
+	_ = s.signal(number) // the old dialect has no answer
 	return nil
 }

@@ -2,6 +2,7 @@ package daemon
 
 import (
 	"context"
+	"errors"
 	"log/slog"
 	"net"
 	"path/filepath"
@@ -163,7 +164,10 @@ func (s *shell) message() error {
 		if err != nil {
 			return err
 		}
-		s.signal(m.Number)
+		if err := s.signal(m.Number); err != nil {
+			s.daemon.log.Debug("signal", "conn", s.id, "signal", m.Number, "cause", err)
+			return nil // without an answer a client that was to end does so
+		}
 		return send(s.raw, wire.AppendAck(nil, m.Seq))
 	case wire.KindHangup:
 		s.hangUp(causeHungUp, s.daemon.now().HangupGrace)
@@ -180,10 +184,17 @@ var relayed = map[syscall.Signal]bool{
 	unix.SIGTSTP: true, unix.SIGWINCH: true,
 }
 
-func (s *shell) signal(number uint32) {
-	if sig := syscall.Signal(number); relayed[sig] {
-		_ = s.process.Signal(sig) // it may have ended meanwhile
+// signal fails if nobody there may be signalled: a program that has become another
+// user. One that has just ended needs no signal.
+func (s *shell) signal(number uint32) error {
+	sig := syscall.Signal(number)
+	if !relayed[sig] {
+		return nil
 	}
+	if err := s.process.Signal(sig); errors.Is(err, unix.EPERM) {
+		return err
+	}
+	return nil
 }
 
 // recvNow lets the reader take what is there without waiting. Descriptors had
