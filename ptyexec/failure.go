@@ -64,6 +64,8 @@ func stepName(nr uintptr) string {
 		return "setgid"
 	case unix.SYS_SETRESUID:
 		return "setuid"
+	case unix.SYS_PRCTL:
+		return "prctl"
 	case unix.SYS_CAPSET:
 		return "capset"
 	case unix.SYS_CHDIR:

@@ -54,9 +54,14 @@ type started struct {
 // startSlowly starts path in a goroutine and returns when it hangs in exec, as pid.
 func startSlowly(t *testing.T, ctx context.Context, path string) (_ <-chan started, pid int) {
 	t.Helper()
+	return startSlowlyAs(t, ctx, path, nil)
+}
+
+func startSlowlyAs(t *testing.T, ctx context.Context, path string, who *ptyexec.Credential) (_ <-chan started, pid int) {
+	t.Helper()
 	result := make(chan started, 1)
 	go func() {
-		p, err := ptyexec.Start(ctx, ptyexec.Spec{Program: path, Terminal: &ptyexec.Terminal{}})
+		p, err := ptyexec.Start(ctx, ptyexec.Spec{Program: path, Terminal: &ptyexec.Terminal{}, Credential: who})
 		result <- started{p, err}
 	}()
 	until(t, "child hangs in exec", func() bool {

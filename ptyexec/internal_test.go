@@ -74,8 +74,8 @@ func TestOrder(t *testing.T) { // E1
 		unix.SYS_SETSID,
 		unix.SYS_CLOSE_RANGE, unix.SYS_CLOSE_RANGE, unix.SYS_CLOSE_RANGE, unix.SYS_RECVMSG,
 		unix.SYS_PRCTL, unix.SYS_UMASK,
-		unix.SYS_KEYCTL, unix.SYS_SETGROUPS, unix.SYS_SETRESGID, unix.SYS_SETRESUID,
-		unix.SYS_CAPSET, unix.SYS_IOCTL, unix.SYS_CLOSE_RANGE, unix.SYS_CHDIR,
+		unix.SYS_KEYCTL, unix.SYS_PRCTL, unix.SYS_SETGROUPS, unix.SYS_SETRESGID, unix.SYS_SETRESUID,
+		unix.SYS_PRCTL, unix.SYS_CAPSET, unix.SYS_IOCTL, unix.SYS_CLOSE_RANGE, unix.SYS_CHDIR,
 		unix.SYS_RT_SIGPROCMASK,
 		unix.SYS_EXECVE, unix.SYS_EXECVE, unix.SYS_EXECVE,
 	}

@@ -71,7 +71,8 @@ var (
 	oomNeutral = [...]byte{'0'}
 
 	capHeader = unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
-	noCaps    [2]unix.CapUserData
+	// keptCaps is the one that setgroups has just taken, so it is there.
+	keptCaps = [2]unix.CapUserData{{Permitted: 1 << unix.CAP_SETGID}}
 )
 
 // newPlan writes down the child's system calls. The order matters:
@@ -171,9 +172,15 @@ func (p *plan) addDescriptors(d *descriptors, l *loan) {
 	p.add(require, unix.SYS_RECVMSG, rx, addr(&p.message), 0)
 }
 
-// addCredential changes the identity. That the child shares the memory of this
-// process is safe nevertheless: on a change of uid the kernel first marks the
-// memory as not dumpable, so that the new user cannot trace the child.
+// addCredential changes the identity. Until exec the child shares the memory of this process
+// and belongs to somebody else, who must not read it there. So, until exec:
+//
+//   - One capability stays permitted, from setuid on (PR_SET_KEEPCAPS); it has no effect.
+//     Who has not got it cannot trace the child: cap_ptrace_access_check in the kernel.
+//   - The memory is not dumpable, so that no signal makes a core file of it. A
+//     change of uid makes it what fs.suid_dumpable says, which may be 1.
+//
+// exec undoes both.
 func (p *plan) addCredential(c *Credential) {
 	var groups uintptr
 	if len(c.Groups) > 0 {
@@ -183,13 +190,15 @@ func (p *plan) addCredential(c *Credential) {
 	// Who shares a session keyring can read the keys in it. A kernel without
 	// keyrings or a container in which they are forbidden has none to share.
 	p.add(ignore, unix.SYS_KEYCTL, unix.KEYCTL_JOIN_SESSION_KEYRING, 0)
+	p.add(require, unix.SYS_PRCTL, unix.PR_SET_KEEPCAPS, 1)
 	p.add(require, unix.SYS_SETGROUPS, uintptr(len(p.groups)), groups)
 	gid, uid := uintptr(c.GID), uintptr(c.UID)
 	p.add(require, unix.SYS_SETRESGID, gid, gid, gid)
 	p.add(require, unix.SYS_SETRESUID, uid, uid, uid)
+	p.add(require, unix.SYS_PRCTL, unix.PR_SET_DUMPABLE, 0)
 	if uid != 0 {
 		// setuid leaves the inheritable ones, and all where securebits say so.
-		p.add(require, unix.SYS_CAPSET, addr(&capHeader), addr(&noCaps))
+		p.add(require, unix.SYS_CAPSET, addr(&capHeader), addr(&keptCaps))
 	}
 }
 
