@@ -347,6 +347,64 @@ func TestEnvironmentOfTheUser(t *testing.T) {
 	}
 }
 
+// Nothing of root's session reaches a shell of another user, unless root asked for it; his own
+// shells have all of it.
+func TestSessionOfTheCaller(t *testing.T) {
+	a := realUser(t, "n")
+	d := forEverybody(t, "--allow-user", "*")
+	session := []string{
+		"DBUS_SESSION_BUS_ADDRESS=unix:path=/run/user/0/bus", "ICEAUTHORITY=/root/ice", "KRB5CCNAME=/tmp/krb5cc_0",
+		"MAIL=/var/mail/root", "SSH_AGENT_PID=2", "SSH_AUTH_SOCK=/tmp/agent", "WAYLAND_DISPLAY=wayland-0",
+		"XAUTHORITY=/root/.Xauthority", "XDG_CACHE_HOME=/root/.cache", "XDG_CONFIG_HOME=/root/.config",
+		"XDG_DATA_HOME=/root/.local/share", "XDG_RUNTIME_DIR=/run/user/0", "XDG_SEAT=seat0", "XDG_SESSION_ID=1",
+		"XDG_SESSION_TYPE=tty", "XDG_STATE_HOME=/root/.local/state", "XDG_VTNR=1",
+	}
+	kept := []string{"DISPLAY=:0", "MAILCHECK=60", "TERM=xterm", "XDG_DATA_DIRS=/usr/share"}
+	one := []string{"XDG_RUNTIME_DIR=/elsewhere"}
+	client := func(args ...string) (got []string) {
+		cmd := d.Client(append(args, "env")...)
+		cmd.Env = append(cmd.Env, append(session, kept...)...)
+		out, errs, code := d.Collect(cmd, nil)
+		if code != 0 {
+			t.Fatalf("%q: status %d, %s", args, code, errs)
+		}
+		for line := range strings.Lines(string(out)) {
+			if line = strings.TrimSpace(line); slices.Contains(session, line) || slices.Contains(kept, line) || slices.Contains(one, line) {
+				got = append(got, line)
+			}
+		}
+		slices.Sort(got)
+		return got
+	}
+	rest := slices.DeleteFunc(slices.Clone(session), func(v string) bool { return strings.HasPrefix(v, "XDG_RUNTIME_DIR=") })
+	for _, c := range []struct {
+		name string
+		args []string
+		want []string
+	}{
+		{"root", nil, slices.Concat(session, kept)},
+		{"root by name", []string{"-u", "root"}, slices.Concat(session, kept)},
+		{"another user", []string{"-u", a.name}, kept},
+		{"another user and one variable", []string{"-u", a.name, "-e", one[0]}, slices.Concat(kept, one)},
+		{"twice the same", []string{"-u", a.name, "-e", "XDG_RUNTIME_DIR=/no", "-e", one[0]}, slices.Concat(kept, one)},
+		{"another user and all", []string{"-u", a.name, "-E"}, slices.Concat(session, kept)},
+		{"all and one", []string{"-u", a.name, "-E", "-e", one[0]}, slices.Concat(rest, kept, one)},
+	} {
+		slices.Sort(c.want)
+		if got := client(c.args...); !slices.Equal(got, c.want) {
+			t.Errorf("%s:\n got %q\nwant %q", c.name, got, c.want)
+		}
+	}
+	// A number that is too large is no way to take down the daemon.
+	s := spawntest.Request(3, "env")
+	s.User, s.Env, s.Named = a.name, session, 1<<32-1
+	if text := first(runOn(t, d.Connect(), s)); !strings.Contains(text, "XDG_SEAT=seat0") {
+		t.Errorf("all are named, and there is\n%s", text)
+	}
+}
+
+func first(text string, _ int, _ error) string { return text }
+
 // PWD never names a directory in which the program is not; the daemon's own is
 // nobody's.
 func TestDirectoryAndPWD(t *testing.T) {

@@ -29,6 +29,7 @@ func buildStart(o *Options, dir directory) *wire.Start {
 	}
 	s.Dir, s.DirRequired = dir.path, dir.required
 	s.Env = environment(o)
+	s.Named = named(o, s.Env)
 	return s
 }
 
@@ -125,6 +126,21 @@ func environment(o *Options) []string {
 		}
 	}
 	return env
+}
+
+// named is how many variables at the end of env the user wants whoever the program
+// runs as.
+func named(o *Options, env []string) uint32 {
+	n := 0
+	for i, v := range o.SetEnv {
+		if name, _, _ := strings.Cut(v, "="); !setsAny(o.SetEnv[i+1:], name) {
+			n++
+		}
+	}
+	if o.PreserveEnv {
+		n = len(env)
+	}
+	return uint32(n)
 }
 
 func sends(o *Options, name string) bool {

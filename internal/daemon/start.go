@@ -162,7 +162,7 @@ func (cn *conn) spec(req *wire.Start, fds []int, who identity) ptyexec.Spec {
 		stdio[n] = fds[i]
 	}
 	spec := ptyexec.Spec{
-		Args: req.Argv, Env: environment(req.Env, who.user), Dir: req.Dir,
+		Args: req.Argv, Env: environment(cn.theirs(req, who.user), who.user), Dir: req.Dir,
 		Umask: &umask, Stdio: &stdio, Credential: who.credential,
 	}
 	if spec.Dir == "" {
@@ -207,6 +207,28 @@ func (d *Daemon) terminal(t *wire.Terminal) *ptyexec.Terminal {
 		pty.Settings = &s
 	}
 	return pty
+}
+
+// sessionVariables lead to what only the caller's own session may use: sockets,
+// credentials, a mailbox, directories of his.
+var sessionVariables = []string{
+	"XDG_RUNTIME_DIR", "XDG_SEAT", "XDG_VTNR", "XDG_CONFIG_HOME", "XDG_DATA_HOME", "XDG_CACHE_HOME",
+	"XDG_STATE_HOME", "DBUS_SESSION_BUS_ADDRESS", "WAYLAND_DISPLAY", "XAUTHORITY", "ICEAUTHORITY",
+	"SSH_AUTH_SOCK", "SSH_AGENT_PID", "KRB5CCNAME", "MAIL",
+}
+
+// theirs is what the client sent. Of the caller's session nothing reaches another user,
+// unless it was asked for.
+func (cn *conn) theirs(req *wire.Start, u userdb.User) []string {
+	if u.UID == cn.cred.UID {
+		return req.Env
+	}
+	inherited := len(req.Env) - int(min(uint64(req.Named), uint64(len(req.Env))))
+	env := slices.DeleteFunc(slices.Clone(req.Env[:inherited]), func(v string) bool {
+		name, _, _ := strings.Cut(v, "=")
+		return slices.Contains(sessionVariables, name) || strings.HasPrefix(name, "XDG_SESSION_")
+	})
+	return append(env, req.Env[inherited:]...)
 }
 
 // environment is the client's, completed by what describes the user. The

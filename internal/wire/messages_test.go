@@ -16,7 +16,7 @@ var full = map[wire.Kind][]any{
 	wire.KindStart: {
 		&wire.Start{
 			Argv: []string{"a", "", "b\xff"}, Env: []string{"X=1"}, Shell: true, ShellPath: "/bin/zsh", Login: true,
-			Dir: "/src", DirRequired: true, Umask: 0o027, User: "anna", Stdio: []byte{2, 0},
+			Named: 1, Dir: "/src", DirRequired: true, Umask: 0o027, User: "anna", Stdio: []byte{2, 0},
 			Terminal: &wire.Terminal{Rows: 1, Cols: 2, XPixels: 3, YPixels: 65535, Settings: usual},
 		},
 		&wire.Start{Argv: []string{""}, Dir: "/tmp"},

@@ -14,6 +14,9 @@ type Start struct {
 	// Login makes the shell a login shell.
 	Login bool
 	Env   []string
+	// Named is how many variables at the end of Env the user asked for one by one,
+	// or all of them: those reach the program whoever it runs as.
+	Named uint32
 	// Dir is the working directory. If DirRequired is not set and it cannot
 	// be entered, the shell starts in the home directory with a warning.
 	Dir         string
@@ -65,6 +68,9 @@ func AppendStart(b []byte, h Hello, s *Start) []byte {
 	if s.Terminal != nil {
 		b = appendTerminal(b, s.Terminal)
 	}
+	if s.Named > 0 {
+		b = appendUint32(b, "named", false, s.Named)
+	}
 	b = appendField(b, "stdio", true, s.Stdio)
 	return endMessage(b, at)
 }
@@ -106,6 +112,8 @@ func (s *Start) set(f field) (known bool, err error) {
 		s.Argv, err = f.list()
 	case "env":
 		s.Env, err = f.list()
+	case "named":
+		s.Named, err = f.uint32()
 	case "shell":
 		s.Shell = true
 		s.ShellPath, err = f.text()
