@@ -43,6 +43,25 @@ func readPID(t *testing.T, path string) int {
 	return pid
 }
 
+// What the machine lacks is not a directory for the socket, and the hint does not say so.
+func TestBackgroundWithoutTheUsual(t *testing.T) {
+	spawntest.NeedRoot(t) // to mount
+	for _, c := range []struct{ lacking, script, hint string }{
+		{"/proc", `mount -t tmpfs none /proc`, "--background needs /proc"},
+		{"/dev/null", `mount -t tmpfs none /dev`, "mount or fill /dev"},
+	} {
+		t.Run(c.lacking, func(t *testing.T) {
+			socket := filepath.Join(spawntest.Self().TempDir(t), "s")
+			_, errs, code := run(t, socket, "unshare", "--mount", "sh", "-c",
+				c.script+` && exec "$0" serve --background --socket "$1"`, spawntest.DaemonPath(t), socket)
+			if code != 1 {
+				t.Errorf("status %d, want 1", code)
+			}
+			oneLine(t, "shellspawn", errs, c.lacking, "no such file or directory", "hint: ", c.hint)
+		})
+	}
+}
+
 // C5: when the command returns the socket accepts. The daemon has a session of
 // its own, the root as its directory, nothing of its starter's descriptors, and
 // a command substitution around it ends.

@@ -348,3 +348,17 @@ func TestForeignVersionOfDaemon(t *testing.T) {
 		})
 	}
 }
+
+// D9: the same where the kernel cannot be asked to tell: the daemon looks every few seconds.
+func TestRemovedSocketFileWithoutInotify(t *testing.T) {
+	spawntest.NeedRoot(t) // to have a limit of one's own
+	d := spawntest.StartDaemon(t, spawntest.Under("unshare", "--user", "--map-root-user", "sh", "-c",
+		`echo 0 >/proc/sys/user/max_inotify_instances && exec "$0" "$@"`))
+	d.WaitLog("msg=guard cause=")
+	for range 2 {
+		if err := os.Remove(d.Socket); err != nil {
+			t.Fatal(err)
+		}
+		accepts(t, d.Socket)
+	}
+}

@@ -35,7 +35,11 @@ func writeStatus(w io.Writer, s *wire.Status) error {
 }
 
 func backlogText(b wire.Backlog) string {
-	return fmt.Sprintf("%d asked for, %d in effect; net.core.somaxconn is %d", b.Asked, b.Effective, b.Somaxconn)
+	text := fmt.Sprintf("%d asked for, %d in effect; net.core.somaxconn is ", b.Asked, b.Effective)
+	if b.Somaxconn == 0 { // the daemon cannot read it
+		return text + "unknown"
+	}
+	return text + fmt.Sprint(b.Somaxconn)
 }
 
 func queueText(q wire.Queue) string {

@@ -78,6 +78,13 @@ advice      the accept queue was full or nearly so: 'shellspawn backlog 18' make
 	}
 }
 
+// A limit that the daemon cannot read is not shown as a number.
+func TestUnknownLimit(t *testing.T) {
+	if got, want := backlogText(wire.Backlog{Asked: 8, Effective: 8}), "8 asked for, 8 in effect; net.core.somaxconn is unknown"; got != want {
+		t.Errorf("%q, want %q", got, want)
+	}
+}
+
 // The columns of the list are aligned as a terminal shows them, whatever letters are
 // in the names, and a long path loses its beginning.
 func TestListTable(t *testing.T) {

@@ -9,16 +9,14 @@ import (
 	"shellspawn/spawnsock"
 )
 
-// How often something is tried again that only the administrator can put right.
-const (
-	firstRetry = time.Second
-	maxRetry   = 30 * time.Second
-)
+// lookAgain is the pause between two looks at the socket file where the kernel does not
+// tell that it is gone, or it cannot be made anew. A look costs next to nothing.
+const lookAgain = 2 * time.Second
 
 // guard makes the socket file anew whenever it is gone. It ends with the
 // listener.
 func (d *Daemon) guard(l *spawnsock.Listener) {
-	retry := firstRetry
+	said := false
 	for {
 		err := l.WaitGone()
 		if errors.Is(err, net.ErrClosed) {
@@ -35,18 +33,18 @@ func (d *Daemon) guard(l *spawnsock.Listener) {
 			return
 		case err == nil:
 			d.log.Warn("the socket file was removed; made it anew", "path", l.Path())
-			retry = firstRetry
+			said = false
 			continue
-		case retry == firstRetry:
+		case !said:
 			// Without a watch (out of inotify instances) or without the directory:
 			// in both cases look again from time to time.
 			d.log.Error("guard", "cause", err)
+			said = true
 		}
 		select {
 		case <-d.ended:
 			return
-		case <-time.After(retry):
-			retry = min(2*retry, maxRetry)
+		case <-time.After(lookAgain):
 		}
 	}
 }
