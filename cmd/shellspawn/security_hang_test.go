@@ -6,6 +6,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"strconv"
 	"sync"
 	"testing"
 
@@ -133,6 +134,9 @@ func TestStartThatHangs(t *testing.T) {
 	}
 }
 
+// turnsOfOne is how many starts of one user can hang while nobody else's do.
+const turnsOfOne = 4
+
 // The same where the kernel lets nobody give up. Many such starts hold some threads of the
 // daemon, and their user waits for himself; nobody else does.
 func TestStartThatHangsForEver(t *testing.T) {
@@ -154,8 +158,7 @@ func TestStartThatHangsForEver(t *testing.T) {
 	if text := output(t, d.ConnectAs(numeric(20002, 20002)), "echo", "me too"); text != "me too\n" {
 		t.Errorf("another user gets %q", text)
 	}
-	// A dozen hold turns for ever. The others of the user get none in time, and are told.
-	const turns = 12
+	// Some hold turns for ever. The others of the user get none in time, and are told.
 	answers := make(chan error, len(stuck))
 	for _, c := range stuck {
 		go func() {
@@ -163,15 +166,15 @@ func TestStartThatHangsForEver(t *testing.T) {
 			answers <- err
 		}()
 	}
-	for range len(stuck) - turns {
-		refused(t, <-answers, "no turn in time", "hang")
+	for range len(stuck) - turnsOfOne {
+		refused(t, <-answers, "earlier requests of this user")
 	}
 	served(t, d, 5)
 	if n := d.Threads(); n > 40 {
 		t.Errorf("the daemon has %d threads", n)
 	}
 	abort()
-	for range turns {
+	for range turnsOfOne {
 		refused(t, <-answers, "deadline")
 	}
 	for _, c := range stuck {
@@ -181,6 +184,30 @@ func TestStartThatHangsForEver(t *testing.T) {
 	if text := output(t, d.ConnectAs(rude), "echo", "back"); text != "back\n" {
 		t.Errorf("the user gets %q", text)
 	}
+}
+
+// Starts that hang block threads, and one more than the machine allows was the end of the
+// daemon. So it makes none for them: what it has suffices for all that hang at once.
+func TestHangAtTheLimitOfTasks(t *testing.T) {
+	dir, abort := deadFileSystem(t, true)
+	group := pidsGroup(t)
+	d := forEverybody(t, "--allow-user", "*", "--request-timeout", "5s")
+	alive(t, d)
+	before := len(d.FDs())
+	group.add(t, d.PID)
+	group.limit(t, strconv.Itoa(d.Threads()+10))
+	for _, uid := range []int{20001, 20002} {
+		pile(t, d, numeric(uid, uid), 14, spawntest.Request(3, filepath.Join(dir, "program")))
+	}
+	// The second user gets half of what the first has left.
+	spawntest.Eventually(t, "starts that hang", func() bool { return len(d.Children()) == turnsOfOne+turnsOfOne/2 })
+	served(t, d, 20)
+	if text := output(t, d.ConnectAs(numeric(20003, 20003)), "echo", "me too"); text != "me too\n" {
+		t.Errorf("another user gets %q", text)
+	}
+	abort()
+	d.Settle(t, before)
+	group.remove(t, d)
 }
 
 // crowded starts a daemon for everybody that has room for 200 connections which have
@@ -422,7 +449,7 @@ func TestControlWhileStartsHang(t *testing.T) {
 	for _, c := range shells[:2] {
 		c.Close()
 	}
-	spawntest.Eventually(t, "answer to the last start", func() bool { return status(t, d).Shells.Refused["busy"] == more-12 })
+	spawntest.Eventually(t, "answer to the last start", func() bool { return status(t, d).Shells.Refused["busy"] == more-turnsOfOne })
 	held := len(d.FDs())
 	for range 10 {
 		status(t, d)

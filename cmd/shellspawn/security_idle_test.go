@@ -103,7 +103,8 @@ func TestIdleShells(t *testing.T) {
 		{"with a terminal", 1000, func() (*wire.Start, []int) { return terminalRequest(0, "sleep", "100000"), nil }},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			d := spawntest.StartDaemon(t)
+			// The number of threads must not grow with that of processors.
+			d := spawntest.StartDaemon(t, spawntest.Env("GOMAXPROCS=16"))
 			alive(t, d)
 			descriptors, memory := len(d.FDs()), privateKiB(t, d.PID)
 			crowd := &crowd{t: t}

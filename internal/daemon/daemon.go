@@ -14,7 +14,6 @@ import (
 	"log/slog"
 	"net"
 	"os"
-	"runtime"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -118,12 +117,10 @@ func New(c Config, log *slog.Logger) (*Daemon, error) {
 	if d.watch, err = newWatcher(d); err != nil {
 		return nil, err
 	}
-	n := 4 + 2*runtime.GOMAXPROCS(0)
-	d.turns = turns{atOnce: n, perUser: 12, patience: 250 * time.Millisecond, despair: 5 * time.Second}
-	d.large = turns{atOnce: 8, perUser: 2}
-	d.closing = turns{atOnce: 4, perUser: 2}
-	warmThreads(n + runtime.GOMAXPROCS(0))
-	relaxMonitor()
+	d.turns = turns{total: 8, despair: 5 * time.Second}
+	d.large = turns{total: 8}
+	d.closing = turns{total: 2}
+	limitThreads(d.turns.total + d.closing.total)
 	d.server = &spawnsock.Server{
 		Handler: d.handle, MaxPending: maxPending(),
 		AcceptError: d.acceptErrors(), Panic: d.handlerPanic,

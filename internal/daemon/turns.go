@@ -11,30 +11,22 @@ import (
 // long as a client likes: to start a program on a file system of his that does
 // not answer, or to close a file there, or a socket that lingers.
 //
-// A thread for each would be the end of the daemon, as there are not more than so
-// many. So few turns are taken at once, and the next is for the user who has the
-// fewest. A turn that lasts is stuck: it gives its place to others but goes on
-// counting for its user, who in the end waits for himself alone.
+// A turn that hangs keeps its thread, and a thread more than the machine allows is the end
+// of the daemon. So there are no more turns than threads made beforehand, see warmThreads.
+// The next one is for the user who has the fewest, and nobody has more than he leaves free:
+// with one who hangs in all that he can get half are left, with a second one a quarter.
 type turns struct {
-	atOnce   int           // those that are not stuck
-	perUser  int           // of one user, stuck or not
-	patience time.Duration // after which a turn is stuck; 0 for never
-	despair  time.Duration // after which a user all of whose turns are stuck gets no more
+	total   int
+	despair time.Duration // after which a user whose turns do not move gets no more; 0 for never
 
 	mu    sync.Mutex
-	busy  int // turns that are not stuck
-	stuck int
+	taken int
 	users map[uint32]*userTurns
 }
 
-// maxStuck bounds the threads that all users together can block. Those stuck
-// beyond it keep their places: the daemon gets slow and does not break.
-const maxStuck = 2000
-
 type userTurns struct {
 	taken   int
-	stuck   int             // of those
-	since   time.Time       // all that one user may take are stuck
+	moved   time.Time       // when he last got a turn or ended one
 	waiting []chan struct{} // each is closed when its turn has come
 }
 
@@ -42,8 +34,6 @@ type userTurns struct {
 type turn struct {
 	turns *turns
 	uid   uint32
-	timer *time.Timer
-	stuck bool
 }
 
 // take waits for a turn of this user, until ctx ends. The error is a refusal.
@@ -61,11 +51,7 @@ func (t *turns) take(ctx context.Context, uid uint32) (*turn, error) {
 			return nil, err
 		}
 	}
-	this := &turn{turns: t, uid: uid}
-	if t.patience > 0 {
-		this.timer = time.AfterFunc(t.patience, this.giveWay)
-	}
-	return this, nil
+	return &turn{turns: t, uid: uid}, nil
 }
 
 // await waits for come. A user whose earlier requests all hang is told so soon: his
@@ -90,60 +76,34 @@ func (t *turns) await(ctx context.Context, uid uint32, come chan struct{}) error
 	}
 }
 
-// hopeless reports whether all turns of a user have been stuck for some time.
+// hopeless reports whether a user has turns and none of them has moved for some time.
 func (t *turns) hopeless(uid uint32) bool {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	u := t.users[uid]
-	return u != nil && u.stuck >= t.perUser && time.Since(u.since) > t.despair
+	return t.despair > 0 && u != nil && u.taken > 0 && time.Since(u.moved) > t.despair
 }
 
 // end gives the turn to the next.
 func (w *turn) end() {
-	if w.timer != nil {
-		w.timer.Stop()
-	}
 	t := w.turns
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	u := t.user(w.uid)
-	if w.stuck {
-		t.stuck--
-		u.stuck--
-	} else {
-		t.busy--
-		w.stuck = true // for a timer that is just firing
-	}
+	t.taken--
 	u.taken--
+	u.moved = time.Now()
 	t.forget(w.uid, u)
-	t.admit()
-}
-
-// giveWay lets others go ahead of a turn that lasts.
-func (w *turn) giveWay() {
-	t := w.turns
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	if w.stuck || t.stuck >= maxStuck {
-		return
-	}
-	w.stuck = true
-	t.busy--
-	t.stuck++
-	u := t.user(w.uid)
-	if u.stuck++; u.stuck == t.perUser {
-		u.since = time.Now()
-	}
 	t.admit()
 }
 
 // admit lets in whoever may, the user with the fewest turns first. The mutex is
 // held, as for all that follow.
 func (t *turns) admit() {
-	for t.busy < t.atOnce {
+	for {
 		var next *userTurns
 		for _, u := range t.users {
-			if len(u.waiting) > 0 && u.taken < t.perUser && (next == nil || u.taken < next.taken) {
+			if len(u.waiting) > 0 && u.taken < t.total-t.taken && (next == nil || u.taken < next.taken) {
 				next = u
 			}
 		}
@@ -153,7 +113,8 @@ func (t *turns) admit() {
 		close(next.waiting[0])
 		next.waiting = next.waiting[1:]
 		next.taken++
-		t.busy++
+		next.moved = time.Now()
+		t.taken++
 	}
 }
 
@@ -188,6 +149,18 @@ func (t *turns) forget(uid uint32, u *userTurns) {
 	if u.taken == 0 && len(u.waiting) == 0 {
 		delete(t.users, uid)
 	}
+}
+
+// maxProcs is on how many processors the daemon runs at once. It copies no bytes, so
+// more would only be more threads.
+const maxProcs = 3
+
+// limitThreads makes the threads that there will be: some of them may block, and each
+// processor needs one. The main thread and that of the signals are there already.
+func limitThreads(block int) {
+	procs := min(maxProcs, runtime.GOMAXPROCS(0))
+	runtime.GOMAXPROCS(procs)
+	warmThreads(block + procs - 2)
 }
 
 // warmThreads makes the runtime keep n threads. One that it has to make when the
