@@ -121,6 +121,7 @@ func New(c Config, log *slog.Logger) (*Daemon, error) {
 	d.large = turns{total: 8}
 	d.closing = turns{total: 2}
 	limitThreads(d.turns.total + d.closing.total)
+	relaxMonitor()
 	d.server = &spawnsock.Server{
 		Handler: d.handle, MaxPending: maxPending(),
 		AcceptError: d.acceptErrors(), Panic: d.handlerPanic,
