@@ -1,6 +1,7 @@
 package daemon
 
 import (
+	"bytes"
 	"log/slog"
 	"strings"
 	"sync"
@@ -52,6 +53,8 @@ func TestLogOfHostileNames(t *testing.T) {
 		start(wire.Start{Argv: []string{"true", "in-the-arguments"}, Dir: "/DIRECTORY" + name, DirRequired: true}),
 		start(wire.Start{Argv: []string{"true", "in-the-arguments"}, User: "USER" + name}),
 		start(wire.Start{Argv: []string{"sh", "-c", "exit 0 # in-the-arguments"}}),
+		// A field that nobody knows, by the name of a sequence that turns text red.
+		bytes.Replace(start(wire.Start{Argv: []string{"true"}, Login: true}), []byte("login"), []byte("\x1b[31m"), 1),
 		control("COMMAND"+name, "in-the-arguments"),
 		control("backlog", "NUMBER"+name),
 		control("kill", "SIGNAL"+name, "1"),
@@ -74,7 +77,7 @@ func TestLogOfHostileNames(t *testing.T) {
 			}
 			s.daemon.log.Info("event", "text", hostile, "error", refuse("", hostile, ""))
 			judgeLog(t, log.String())
-			for _, word := range []string{"PROGRAM", "PATHLESS", "SHELL", "DIRECTORY", "USER", "COMMAND", "program"} {
+			for _, word := range []string{"PROGRAM", "PATHLESS", "SHELL", "DIRECTORY", "USER", "COMMAND", "program", "not known to this version"} {
 				if !strings.Contains(log.String(), word) {
 					t.Errorf("%s, journal %v: no %s in\n%s", format, journal, word, log)
 				}
