@@ -29,11 +29,14 @@ func openPty(t *Terminal, uid int) (p *pty, err error) {
 			p, err = nil, &StartError{Op: "open pty", Err: errnoOf(err)}
 		}
 	}()
-	p.ptm, err = open("/dev/ptmx")
+	p.ptm, err = openMaster("/dev/ptmx")
 	if err != nil {
-		return p, err
+		// In a container it may be missing, or be of no use, beside a devpts that works.
+		if ptm, again := openMaster("/dev/pts/ptmx"); again == nil {
+			p.ptm, err = ptm, nil
+		}
 	}
-	if err = unix.IoctlSetPointerInt(p.ptm, unix.TIOCSPTLCK, 0); err != nil {
+	if err != nil {
 		return p, err
 	}
 	p.number, err = unix.IoctlGetInt(p.ptm, unix.TIOCGPTN)
@@ -48,6 +51,19 @@ func openPty(t *Terminal, uid int) (p *pty, err error) {
 		return p, err
 	}
 	return p, setTerminal(p.pts, t)
+}
+
+// openMaster opens a master and unlocks its subsidiary, as unlockpt(3) does.
+func openMaster(name string) (int, error) {
+	ptm, err := open(name)
+	if err != nil {
+		return -1, err
+	}
+	if err := unix.IoctlSetPointerInt(ptm, unix.TIOCSPTLCK, 0); err != nil {
+		closeFD(ptm)
+		return -1, err
+	}
+	return ptm, nil
 }
 
 func (p *pty) close() {

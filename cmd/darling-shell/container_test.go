@@ -2,6 +2,7 @@ package main_test
 
 import (
 	"fmt"
+	"strings"
 	"testing"
 
 	"golang.org/x/sys/unix"
@@ -37,5 +38,35 @@ func TestUnderFilter(t *testing.T) {
 				t.Errorf("terminal: status %d", code)
 			}
 		})
+	}
+}
+
+// Where the kernel is too old, or a filter too strict, the client says what it takes.
+func TestUnderStrictFilter(t *testing.T) {
+	d := spawntest.StartDaemon(t, spawntest.Under(spawntest.Helper(t, "spawntest-denied"), fmt.Sprint(unix.SYS_CLOSE_RANGE), fmt.Sprint(int(unix.ENOSYS))))
+	_, errs, code := d.Run(nil, "true")
+	oneLine(t, errs, "close_range: function not implemented")
+	if code != 125 || !strings.Contains(string(errs), "Linux 5.11") {
+		t.Errorf("status %d, %q", code, errs)
+	}
+}
+
+// A container may have a devpts and no /dev/ptmx, or one that is something else; or no
+// devpts at all.
+func TestWithoutPtmx(t *testing.T) {
+	spawntest.NeedRoot(t)
+	under := func(script string) *spawntest.Daemon {
+		return spawntest.StartDaemon(t, spawntest.Under("unshare", "--mount", "sh", "-c", script+` && exec "$0" "$@"`))
+	}
+	const noPtmx = "mount --bind /dev/null /dev/ptmx"
+	term := onTerminal(t, under(noPtmx), "tty")
+	term.Expect(`/dev/pts/\d+`)
+	if code := term.Wait(); code != 0 {
+		t.Errorf("with a devpts: status %d", code)
+	}
+	_, errs, code := under(noPtmx+" && mount -t tmpfs none /dev/pts").Run(nil, "-t", "tty")
+	oneLine(t, errs, "open pty: ")
+	if code != 125 || !strings.Contains(string(errs), "mount devpts on /dev/pts") {
+		t.Errorf("without: status %d, %q", code, errs)
 	}
 }

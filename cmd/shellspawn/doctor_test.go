@@ -8,8 +8,11 @@ import (
 	"path/filepath"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
+
+	"golang.org/x/sys/unix"
 
 	"shellspawn/internal/doctor"
 	"shellspawn/internal/spawntest"
@@ -58,7 +61,7 @@ func TestDoctorOfHealthyDaemon(t *testing.T) {
 	if code != 0 {
 		t.Errorf("status %d, want 0: %+v", code, found)
 	}
-	for _, check := range []string{"daemon", "version", "socket", "directory", "backlog", "descriptors", "processes", "ptys", "devpts"} {
+	for _, check := range []string{"daemon", "version", "kernel", "socket", "directory", "backlog", "descriptors", "processes", "ptys", "devpts"} {
 		expectFinding(t, found, check, doctor.OK, "", "")
 	}
 }
@@ -111,5 +114,15 @@ func TestDoctorOfSmallDevpts(t *testing.T) {
 	line := regexp.MustCompile(`(?m)^warn +ptys +(.*)$`).FindString(out)
 	if !strings.Contains(line, "max=; left: 7, enough for 7 shells, not for 1000; remount it") {
 		t.Errorf("the line is %q in\n%s", line, out)
+	}
+}
+
+// What an old kernel, or the filter of a container, does not have is named.
+func TestDoctorUnderStrictFilter(t *testing.T) {
+	filter := []string{strconv.Itoa(unix.SYS_CLOSE_RANGE), strconv.Itoa(int(unix.ENOSYS)), spawntest.DaemonPath(t), "doctor"}
+	out, _, code := run(t, "/nonexistent/s", append([]string{spawntest.Helper(t, "spawntest-denied")}, filter...)...)
+	line := regexp.MustCompile(`(?m)^fail +kernel +(.*)$`).FindString(out)
+	if code != 1 || !strings.Contains(line, "close_range: function not implemented; it takes Linux 5.11") {
+		t.Errorf("status %d, the line is %q in\n%s", code, line, out)
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"os"
+	"slices"
 	"syscall"
 
 	"golang.org/x/sys/unix"
@@ -107,9 +108,20 @@ func startRefusal(e *ptyexec.StartError) *refusal {
 
 const noDescriptorHint = "the daemon has no descriptor left; raise its LimitNOFILE or fs.file-max"
 
-// startHint says which limit of the machine was met.
+// Errors that mean that there is no devpts to open a pty in, and that the kernel, or the
+// filter of a container, does not have what a start needs.
+var (
+	noDevpts  = []syscall.Errno{unix.ENOENT, unix.ENXIO, unix.ENODEV, unix.EACCES, unix.ENOTTY}
+	oldKernel = []syscall.Errno{unix.ENOSYS, unix.EPERM, unix.EINVAL}
+)
+
+// startHint says which limit of the machine was met, or what is missing there.
 func startHint(e *ptyexec.StartError) string {
 	switch {
+	case e.Op == "open pty" && slices.Contains(noDevpts, e.Err):
+		return "mount devpts on /dev/pts, and link or bind its ptmx to /dev/ptmx; 'shellspawn doctor' looks at it"
+	case (e.Op == "clone" || e.Op == "close_range") && slices.Contains(oldKernel, e.Err):
+		return "it takes Linux 5.11, and in a container a filter that allows clone, close_range and pidfds"
 	case e.Found && e.Err == syscall.ENOENT:
 		return "the file is there; the interpreter or loader that it names is not"
 	case e.Op == "open pty" && (e.Err == syscall.ENOSPC || e.Err == syscall.EIO || e.Err == syscall.EAGAIN):

@@ -66,7 +66,7 @@ func Examine(o Options) []Finding {
 	p := &patient{Options: o, socket: choose(o.Sockets), shells: usualShells}
 	daemon := p.daemon() // first, for what it tells the others
 	return []Finding{
-		daemon, p.versions(), p.place(), p.directory(), p.backlog(),
+		daemon, p.versions(), p.kernel(), p.place(), p.directory(), p.backlog(),
 		p.descriptors(), p.processes(), p.controlGroup(), p.ptys(), p.devpts(), p.units(),
 	}
 }

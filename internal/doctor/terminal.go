@@ -52,14 +52,18 @@ func mountMax() (left int64, ok bool) {
 // devpts opens a terminal the way the daemon does, and gives it back.
 func (p *patient) devpts() Finding {
 	const check = "devpts"
-	ptm, err := unix.Open("/dev/ptmx", unix.O_RDWR|unix.O_NOCTTY|unix.O_CLOEXEC, 0)
+	from := "/dev/ptmx"
+	ptm, err := openMaster(from)
 	if err != nil {
-		return fail(check, "/dev/ptmx: "+err.Error(), "mount devpts on /dev/pts, and link or bind its ptmx to /dev/ptmx")
+		// The daemon tries this one, too.
+		if again, failed := openMaster("/dev/pts/ptmx"); failed == nil {
+			from, ptm, err = "/dev/pts/ptmx", again, nil
+		}
+	}
+	if err != nil {
+		return fail(check, from+": "+err.Error(), "mount devpts on /dev/pts, and link or bind its ptmx to /dev/ptmx")
 	}
 	defer unix.Close(ptm)
-	if err := unix.IoctlSetPointerInt(ptm, unix.TIOCSPTLCK, 0); err != nil {
-		return fail(check, "TIOCSPTLCK: "+err.Error(), "")
-	}
 	number, err := unix.IoctlGetInt(ptm, unix.TIOCGPTN)
 	if err != nil {
 		return fail(check, "TIOCGPTN: "+err.Error(), "")
@@ -69,7 +73,7 @@ func (p *patient) devpts() Finding {
 	name := fmt.Sprintf("/dev/pts/%d", number)
 	pts, err := os.OpenFile(name, os.O_RDWR|unix.O_NOCTTY, 0)
 	if err != nil {
-		return fail(check, name+", which /dev/ptmx has just made: "+err.Error(), "mount devpts on /dev/pts, and link or bind its ptmx to /dev/ptmx")
+		return fail(check, name+", which "+from+" has just made: "+err.Error(), "mount devpts on /dev/pts, and link or bind its ptmx to /dev/ptmx")
 	}
 	defer pts.Close() // nothing was written
 	peer, err := unix.IoctlGetInt(int(pts.Fd()), unix.TIOCGPTN)
@@ -85,4 +89,17 @@ func (p *patient) devpts() Finding {
 			"mount devpts with mode=0620,gid=tty")
 	}
 	return fine(check, "%s opened, mode %04o, gid %d", name, st.Mode&0o7777, st.Gid)
+}
+
+// openMaster opens a pty and unlocks it, as unlockpt(3) does.
+func openMaster(name string) (int, error) {
+	ptm, err := unix.Open(name, unix.O_RDWR|unix.O_NOCTTY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return -1, err
+	}
+	if err := unix.IoctlSetPointerInt(ptm, unix.TIOCSPTLCK, 0); err != nil {
+		_ = unix.Close(ptm) // nothing was written
+		return -1, err
+	}
+	return ptm, nil
 }

@@ -22,7 +22,7 @@ var allowed = map[string][]string{
 	"internal/client":             {"internal/hint", "internal/selfpipe", "internal/tty", "internal/wire", "spawnsock/dial"},
 	"internal/control":            {"internal/hint", "internal/wire", "spawnsock/dial"},
 	"internal/hint":               {"spawnsock/dial"},
-	"internal/doctor":             {"internal/control", "internal/systemd", "internal/wire", "spawnsock", "spawnsock/dial"},
+	"internal/doctor":             {"internal/control", "internal/systemd", "internal/wire", "ptyexec", "spawnsock", "spawnsock/dial"},
 	"internal/selfpipe":           {},
 	"internal/tty":                {},
 	"internal/systemd":            {},
