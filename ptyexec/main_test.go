@@ -38,6 +38,11 @@ func TestMain(m *testing.M) {
 			os.Exit(1)
 		}
 	}
+	// What the first start opens and keeps must not look like a leak of the first test.
+	if err := ptyexec.Prepare(); err != nil {
+		fmt.Println(err)
+		os.Exit(1)
+	}
 	os.Exit(m.Run())
 }
 
