@@ -426,7 +426,7 @@ func TestErrorsInTheMiddle(t *testing.T) {
 				d.Freeze()
 				t.Cleanup(func() { d.Signal(syscall.SIGCONT) })
 				_ = client.Process.Signal(syscall.SIGTERM) // it has not been waited for
-			}, "signal SIGTERM: the daemon does not answer"},
+			}, "signal SIGTERM: not delivered within 1s"},
 		} {
 			t.Run(name, func(t *testing.T) {
 				d := spawntest.StartDaemon(t)

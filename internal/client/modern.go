@@ -192,7 +192,7 @@ func (m modern) signal(sig unix.Signal) {
 
 func (m modern) giveUp(sig unix.Signal) {
 	m.report.release()
-	m.report.line("signal ", unix.SignalName(sig), ": the daemon does not answer")
+	m.report.line("signal ", unix.SignalName(sig), ": not delivered within "+ackTimeout.String())
 	m.abort(statusFailure)
 }
 

@@ -24,6 +24,7 @@ package spawntest
 
 import (
 	"os"
+	"os/signal"
 	"path/filepath"
 	"syscall"
 	"testing"
@@ -43,9 +44,20 @@ func Main(m *testing.M) int {
 	}
 	// Files made for another user must not depend on the umask of the caller.
 	syscall.Umask(0o022)
+	catchIgnored()
 	code := m.Run()
 	removePrograms()
 	return code
+}
+
+// catchIgnored catches what is ignored, as under nohup or in the background of a
+// script: programs would inherit that, while what is caught they have at its default.
+func catchIgnored() {
+	for _, sig := range []syscall.Signal{syscall.SIGHUP, syscall.SIGINT, syscall.SIGQUIT, syscall.SIGTSTP} {
+		if signal.Ignored(sig) {
+			signal.Notify(make(chan os.Signal, 1), sig)
+		}
+	}
 }
 
 // Race reports whether the programs are built with the race detector.
