@@ -96,9 +96,10 @@ func TestLogRotation(t *testing.T) {
 	if err := os.Rename(log, log+".1"); err != nil {
 		t.Fatal(err)
 	}
-	d.Run(nil, "true")
-	d.Signal(unix.SIGHUP)
 	read := func(path string) string { text, _ := os.ReadFile(path); return string(text) }
+	d.Run(nil, "true")
+	spawntest.Eventually(t, "first shell in the old log", func() bool { return strings.Contains(read(log+".1"), "msg=exit") })
+	d.Signal(unix.SIGHUP)
 	spawntest.Eventually(t, "new log", func() bool { return strings.Contains(read(log), "msg=reload log=\"opened again\"") })
 	d.Run(nil, "false")
 	spawntest.Eventually(t, "second shell in the new log", func() bool { return strings.Count(read(log), "msg=exit") == 1 })

@@ -132,6 +132,13 @@ func TestReloadLog(t *testing.T) {
 	first, second := filepath.Join(dir, "first"), filepath.Join(dir, "second")
 	d := startConfigured(t, "log-file = "+first+"\nlog-level = debug\n")
 	d.Run(nil, "true")
+	exits := func(path string) func() bool {
+		return func() bool {
+			text, _ := os.ReadFile(path) // it may not be there yet
+			return strings.Contains(string(text), "msg=exit")
+		}
+	}
+	spawntest.Eventually(t, "exit in the first log", exits(first))
 	line := d.reload(second, "log-file = "+second+"\nlog-level = warn\n")
 	if want := fmt.Sprintf(`log="opened again" log-file.was=%s log-file.now=%s log-level.was=debug log-level.now=warn`, first, second); line != want {
 		t.Errorf("the log: %s, want %s", line, want)
@@ -151,10 +158,7 @@ func TestReloadLog(t *testing.T) {
 		t.Errorf("the log: %s, want %s", line, want)
 	}
 	d.Run(nil, "true")
-	spawntest.Eventually(t, "exit in the log", func() bool {
-		text, _ := os.ReadFile(second)
-		return strings.Contains(string(text), "msg=exit")
-	})
+	spawntest.Eventually(t, "exit in the second log", exits(second))
 }
 
 // E1: who is served can change, and what a user database does not know changes
@@ -206,6 +210,30 @@ func TestReloadNamesWhatNeedsARestart(t *testing.T) {
 	}
 	if _, err := os.Stat(filepath.Join(filepath.Dir(d.file), "log")); err == nil {
 		t.Error("the log file was made")
+	}
+}
+
+// A reload that hangs, here as the file is a pipe to which somebody writes nothing, does
+// not keep the daemon from ending when it is told to; it used to.
+func TestReloadThatHangs(t *testing.T) {
+	d := startConfigured(t, "max-shells = 5\n")
+	if err := os.Remove(d.file); err != nil {
+		t.Fatal(err)
+	}
+	if err := unix.Mkfifo(d.file, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	d.Signal(unix.SIGHUP)
+	spawntest.Eventually(t, "daemon that reads the file", func() bool {
+		fd, err := unix.Open(d.file, unix.O_WRONLY|unix.O_NONBLOCK|unix.O_CLOEXEC, 0)
+		if err == nil {
+			t.Cleanup(func() { _ = unix.Close(fd) }) // nothing was written
+		}
+		return err == nil // it takes a reader to be opened
+	})
+	d.Signal(unix.SIGTERM)
+	if state := d.WaitExit(); state.ExitCode() != 0 {
+		t.Errorf("%v, want exit status 0", state)
 	}
 }
 

@@ -292,13 +292,23 @@ func catchSignals() <-chan os.Signal {
 
 // obey runs to the end of the process. SIGHUP asks for a reload, unless the
 // terminal that the daemon was started on is gone: then it ends with it, like any
-// program in the foreground. The second signal to stop makes the stop immediate.
+// program in the foreground. The second signal to stop makes the stop immediate. A
+// reload that hangs, on a file or on the user database, is not in the way of that.
 func obey(d *daemon.Daemon, signals <-chan os.Signal, onTerminal bool) {
 	stops := 0
+	reload := make(chan struct{}, 1)
+	go func() {
+		for range reload {
+			d.Reload()
+		}
+	}()
 	for sig := range signals {
 		switch {
 		case sig == unix.SIGHUP && !(onTerminal && !hasTerminal()):
-			d.Reload()
+			select {
+			case reload <- struct{}{}:
+			default: // the one that waits will see all that has changed
+			}
 		case sig != unix.SIGPIPE:
 			if stops++; stops == 1 {
 				d.Shutdown()

@@ -66,7 +66,7 @@ func (c *connection) writable() bool {
 	deadline := time.Now().Add(c.limit)
 	fds := []unix.PollFd{{Fd: int32(c.fd), Events: unix.POLLOUT}}
 	for {
-		n, err := unix.Poll(fds, int(time.Until(deadline).Milliseconds())+1)
+		n, err := unix.Poll(fds, max(0, int(time.Until(deadline).Milliseconds())+1))
 		if err != unix.EINTR {
 			return n > 0
 		}

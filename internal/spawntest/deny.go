@@ -2,6 +2,7 @@ package spawntest
 
 import (
 	"os"
+	"runtime"
 	"strconv"
 	"syscall"
 	"unsafe"
@@ -12,6 +13,9 @@ import (
 // Deny has the kernel answer the system call nr with errno, in this process from now on
 // and in all that come from it, as the filter of a container does; see seccomp(2).
 func Deny(nr uintptr, errno syscall.Errno) error {
+	// The one who asks for the filter must be the one who has given up new privileges.
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
 	if err := unix.Prctl(unix.PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0); err != nil {
 		return os.NewSyscallError("no_new_privs", err)
 	}
