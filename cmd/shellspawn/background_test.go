@@ -149,9 +149,10 @@ func TestBackgroundRelativePaths(t *testing.T) {
 	pid := readPID(t, filepath.Join(dir, "pid"))
 	socket := filepath.Join(dir, "s")
 	accepts(t, socket)
-	if text, err := os.ReadFile(filepath.Join(dir, "log")); err != nil || !bytes.Contains(text, []byte("msg=listening path="+socket)) {
-		t.Errorf("the log: %q, %v", text, err)
-	}
+	spawntest.Eventually(t, "line about the socket in the log", func() bool {
+		text, err := os.ReadFile(filepath.Join(dir, "log"))
+		return err == nil && bytes.Contains(text, []byte("msg=listening path="+socket))
+	})
 	stopped(t, socket, pid)
 }
 

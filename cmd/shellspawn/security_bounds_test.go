@@ -270,6 +270,7 @@ func TestKillIsNoFlood(t *testing.T) {
 	}
 	_, err := ask(100000)
 	refused(t, err, "kill: more than 4096 shells at once")
+	d.WaitLog("msg=kill")
 	if n := strings.Count(d.Log(), "msg=kill"); n != 1 {
 		t.Errorf("%d lines about it in the log", n)
 	}
