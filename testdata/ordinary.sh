@@ -13,7 +13,7 @@ dir=$(mktemp -d /tmp/shellspawn-ordinary.XXXXXX)
 trap 'rm -rf "$dir"' EXIT
 git ls-files -z | xargs -0 cp --parents -t "$dir"
 mkdir "$dir/tmp" "$dir/test"
-packages="ptyexec spawnsock spawnsock/dial internal/wire internal/userdb internal/systemd internal/daemon internal/client internal/tty"
+packages="ptyexec spawnsock spawnsock/dial internal/wire internal/userdb internal/systemd internal/daemon internal/client internal/selfpipe internal/tty"
 status=0
 for p in $packages; do
 	[ -n "$(find "$p" -maxdepth 1 -name '*_test.go')" ] || continue
