@@ -5,6 +5,8 @@ import (
 	"crypto/sha256"
 	"fmt"
 	"io"
+	"os"
+	"path/filepath"
 	"strconv"
 	"strings"
 	"syscall"
@@ -279,5 +281,36 @@ func TestA17NoEIO(t *testing.T) {
 		if strings.Contains(text, "input/output error") || strings.Contains(text, "EIO") {
 			t.Errorf("%s: %q", what, text)
 		}
+	}
+}
+
+// A17, A1: nor does it come while the leader lives, who may close the terminal and
+// open it again. What he writes then arrives.
+func TestA17OpenedAgain(t *testing.T) {
+	d := spawntest.StartDaemon(t)
+	script := `exec </dev/null >/dev/null 2>&1; : >closed
+		while [ ! -e open ]; do sleep 0.01; done; seq 20000 >/dev/tty`
+	cmd := d.Client("-t", "-C", d.Dir, "sh", "-c", script)
+	cmd.Stdin = nil
+	var out bytes.Buffer
+	cmd.Stdout = &out
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	watchdog := time.AfterFunc(spawntest.Deadline, func() { _ = cmd.Process.Kill() })
+	defer watchdog.Stop()
+	spawntest.Eventually(t, "closed terminal", func() bool {
+		_, err := os.Stat(filepath.Join(d.Dir, "closed"))
+		return err == nil
+	})
+	spawntest.Quiet(t, cmd.Process.Pid)
+	if err := os.WriteFile(filepath.Join(d.Dir, "open"), nil, 0o666); err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Wait(); err != nil {
+		t.Error(err)
+	}
+	if n := strings.Count(out.String(), "\r\n"); n != 20000 || !strings.HasSuffix(out.String(), "\n20000\r\n") {
+		t.Errorf("%d lines, the last ones %q", n, out.String()[max(0, out.Len()-20):])
 	}
 }

@@ -22,11 +22,14 @@ type connection struct {
 	since  time.Time
 }
 
-// newConnection takes over fd, which stays open until the process ends.
+// newConnection takes over fd, which stays open until the process ends. Reading has
+// the first deadline for an answer already: set later, it would wake the thread that
+// waits in the poller by then.
 func newConnection(fd int, path string, limit time.Duration) (c connection, err error) {
 	c = connection{fd: fd, path: path, limit: max(limit, time.Second), since: time.Now()}
 	if err = unix.SetNonblock(fd, true); err == nil {
 		c.file = os.NewFile(uintptr(fd), path)
+		_ = c.file.SetReadDeadline(c.since.Add(min(limit, noticeAfter)))
 		c.raw, err = c.file.SyscallConn()
 	}
 	return c, err

@@ -1,6 +1,7 @@
 package client
 
 import (
+	"sync/atomic"
 	"syscall"
 	"unsafe"
 
@@ -17,7 +18,8 @@ const copierSize = 4 << 10
 // would wait for that twice on its way out and twice on its way back.
 type copier struct {
 	from, to int32
-	wake     int32 // stops the copying once it is readable
+	over     *flag // nothing is read once it is set
+	wake     int32 // stops the waiting once it is readable; -1: nothing does
 	group    int32 // from is read only while this is the foreground process group of that terminal; 0: always
 
 	buf     [copierSize]byte
@@ -37,9 +39,10 @@ func (c *copier) last() byte {
 	return c.buf[c.n-1]
 }
 
-// run copies until wake is readable, from is not ours to read, the input is at its
-// end, or a call fails, with EAGAIN among others. What was read and not written
-// then is in rest, and taken for written by the next run.
+// run copies until wake is readable, there is input after over was set, from is not
+// ours to read, the input is at its end, or a call fails, with EAGAIN among others.
+// What was read and not written then is in rest, and taken for written by the next
+// run.
 //
 // Nothing here may be known to the scheduler or the race detector: the processor
 // is somebody else's meanwhile. c does not move, since while a goroutine is in a
@@ -67,7 +70,7 @@ func (c *copier) await() bool {
 		_, _, e := syscall.RawSyscall6(unix.SYS_PPOLL, uintptr(unsafe.Pointer(&fds)), uintptr(len(fds)), 0, 0, 0, 0)
 		switch {
 		case e == 0:
-			return fds[1].Revents == 0 && (c.group == 0 || c.foreground())
+			return fds[1].Revents == 0 && c.over.set == 0 && (c.group == 0 || c.foreground())
 		case e != unix.EINTR:
 			c.errno = e
 			return false
@@ -113,6 +116,15 @@ func (c *copier) write() bool {
 	}
 	return true
 }
+
+// flag is set once. A copier looks at it where no atomic operation is possible,
+// since the race detector wants to hear of those, and system calls come before and
+// after.
+type flag struct{ set uint32 }
+
+func (f *flag) Load() bool { return atomic.LoadUint32(&f.set) != 0 }
+
+func (f *flag) Store() { atomic.StoreUint32(&f.set, 1) }
 
 //go:linkname entersyscallblock runtime.entersyscallblock
 func entersyscallblock()

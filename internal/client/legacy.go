@@ -169,7 +169,10 @@ func quote(s string) string {
 }
 
 // started: the old dialect does not say.
-func (d oldDialect) started() *failure { return nil }
+func (d oldDialect) started() *failure {
+	_ = d.conn.file.SetReadDeadline(time.Time{}) // it is in the poller
+	return nil
+}
 
 // signal sends one signal on. The old dialect does not acknowledge it, but the
 // kernel tells whether the daemon has read it: one that hangs does not keep the

@@ -40,22 +40,23 @@ func (m modern) request() *failure {
 	return nil
 }
 
-// started waits for the first answer, no longer than for the connection.
+// started waits for the first answer, no longer than for the connection. The first
+// deadline was set with the connection.
 func (m modern) started() *failure {
-	deadline := time.Now().Add(m.options.ConnectTimeout)
+	deadline := m.conn.since.Add(m.options.ConnectTimeout)
 	for {
-		left := time.Until(deadline)
-		_ = m.conn.file.SetReadDeadline(time.Now().Add(min(left, noticeAfter))) // it is in the poller
 		kind, payload, err := m.reader.Message()
-		switch {
-		case !errors.Is(err, os.ErrDeadlineExceeded):
-			_ = m.conn.file.SetReadDeadline(time.Time{})
+		if !errors.Is(err, os.ErrDeadlineExceeded) {
+			_ = m.conn.file.SetReadDeadline(time.Time{}) // it is in the poller
 			return m.answer(kind, payload, err)
-		case left <= noticeAfter:
+		}
+		left := time.Until(deadline)
+		if left <= 0 {
 			return fail("connect ", m.conn.path, ": connected but no answer within ", m.options.ConnectTimeout.String()).
 				withHint("the daemon may hang; its log tells more")
 		}
 		m.report.notice("connected, waiting up to ", m.options.ConnectTimeout.String(), " for an answer from the daemon at ", m.conn.path)
+		_ = m.conn.file.SetReadDeadline(time.Now().Add(min(left, noticeAfter)))
 	}
 }
 

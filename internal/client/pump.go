@@ -47,7 +47,7 @@ func (s *session) wait(fd int, events int16, noticed bool, timeout int) {
 func (s *session) pumpOut() {
 	defer close(s.drained)
 	defer s.endOnPanic()
-	c := &copier{from: int32(s.master.FD), to: 1, wake: int32(s.wake)}
+	c := &copier{from: int32(s.master.FD), to: 1, over: &s.ended, wake: int32(s.wake)}
 	for left := drainLimit; left > 0; {
 		// Read after looking: if the shell had ended before this read, then
 		// "nothing there" is the end.
@@ -69,7 +69,8 @@ func (s *session) pumpOut() {
 				return
 			}
 		default:
-			// EIO: the pty is hung up. Only the end of the shell is news now.
+			// EIO: the pty is hung up, since nobody has it open, not even the
+			// daemon. Only the end of the shell is news now.
 			s.wait(-1, 0, false, forever)
 		}
 	}
@@ -98,7 +99,7 @@ func (s *session) writeOut(b []byte) bool {
 // ended: what is typed after that is for the outer shell.
 func (s *session) pumpIn() {
 	defer s.endOnPanic()
-	c := &copier{to: int32(s.master.FD), wake: int32(s.wake)}
+	c := &copier{to: int32(s.master.FD), over: &s.ended, wake: -1}
 	if s.streams.typed {
 		c.group = int32(unix.Getpgrp())
 	}

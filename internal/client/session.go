@@ -31,7 +31,7 @@ type session struct {
 	wake   int // eventfd(2), with a pty
 
 	signals  *relay
-	ended    atomic.Bool // the shell has ended, or the connection has
+	ended    flag // the shell has ended, or the connection has
 	aborted  atomic.Int32
 	abortion chan struct{} // closed with aborted set
 	drained  chan struct{} // closed by the output pump
@@ -142,9 +142,10 @@ func (s *session) finish() int {
 	return status
 }
 
-// end wakes the pumps: input stops at once, output drains.
+// end stops the input at once and wakes whoever waits; output drains. The copier of
+// the input need not be woken: it sees the end before it reads.
 func (s *session) end() {
-	s.ended.Store(true)
+	s.ended.Store()
 	if s.streams.pty {
 		one := [8]byte{1}
 		_, _ = unix.Write(s.wake, one[:]) // cannot be full

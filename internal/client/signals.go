@@ -24,6 +24,7 @@ type relay struct {
 	pipe    *os.File // the signals caught, a byte each
 	seq     atomic.Uint32
 	started atomic.Bool // the program runs: signals are for it now
+	held    atomic.Bool // signals came before
 }
 
 // startRelay begins to catch signals. Those that were ignored when the client
@@ -49,17 +50,19 @@ func (s *session) startRelay() error {
 func (r *relay) next() uint32 { return r.seq.Add(1) }
 
 // begin says that the program runs. Signals that came before and did not end the
-// client go to it first: it may have been running already.
+// client go to it first: it may have been running already. Nobody is woken unless
+// there are some: either we see that, or run sees that it has begun.
 func (r *relay) begin() {
 	r.started.Store(true)
-	selfpipe.Post()
+	if r.held.Load() {
+		selfpipe.Post()
+	}
 }
 
 // run ends with the process: nobody waits for it.
 func (r *relay) run() {
 	defer r.session.endOnPanic()
 	var kept []unix.Signal
-	begun := false
 	buf := make([]byte, 64)
 	for {
 		n, err := r.pipe.Read(buf)
@@ -68,21 +71,20 @@ func (r *relay) run() {
 		}
 		for _, b := range buf[:n] {
 			sig := unix.Signal(b)
-			switch {
-			case b == selfpipe.Mark:
-				begun = r.started.Load()
-				r.deliver(kept...)
-			case begun:
-				r.deliver(sig)
-			case r.started.Load() || !r.endsClient(sig):
+			if b != selfpipe.Mark && (r.started.Load() || !r.endsClient(sig)) {
 				kept = append(kept, sig)
+				r.held.Store(true)
+			}
+			if r.started.Load() {
+				r.deliver(kept)
+				kept = nil
 			}
 		}
 	}
 }
 
 // deliver does with each signal what its time and kind ask for.
-func (r *relay) deliver(signals ...unix.Signal) {
+func (r *relay) deliver(signals []unix.Signal) {
 	for _, sig := range signals {
 		r.deliverOne(sig)
 	}
