@@ -42,6 +42,8 @@ type verdict struct {
 // process. The answers are the errors of plan in their order, where 0 stands
 // for the true answer, which all later calls get, too.
 func supervise(nr uint32, plan []unix.Errno) error {
+	// Some calls keep their processor of the scheduler, and the answer needs another one.
+	runtime.GOMAXPROCS(max(2, runtime.GOMAXPROCS(0)))
 	listener := make(chan error, 1)
 	// This thread is not supervised by itself: it never makes that call.
 	go func() {
