@@ -202,6 +202,10 @@ func TestHangup(t *testing.T) { // B8
 	for _, want := range []string{"shell: hangup", "shell: continued", "job: hangup", "job: continued"} {
 		screen.expect(want)
 	}
+	if err := p.Signal(unix.SIGTERM); err != nil { // the job would live on
+		t.Fatal(err)
+	}
+	screen.expect("job is gone")
 
 	stopped := start(t, sh("kill -STOP $$"))
 	until(t, "stop", func() bool { return strings.HasPrefix(statusField(stopped.PID(), "State"), "T") })

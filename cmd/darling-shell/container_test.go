@@ -58,7 +58,11 @@ func TestWithoutPtmx(t *testing.T) {
 	under := func(script string) *spawntest.Daemon {
 		return spawntest.StartDaemon(t, spawntest.Under("unshare", "--mount", "sh", "-c", script+` && exec "$0" "$@"`))
 	}
-	const noPtmx = "mount --bind /dev/null /dev/ptmx"
+	// A /dev of its own, since /dev/ptmx may be a link to the one in /dev/pts.
+	noPtmx := "d=" + t.TempDir() + `; mount -t tmpfs none $d && mkdir $d/pts && mount --bind /dev/pts $d/pts &&
+		for n in null zero tty urandom; do : >$d/$n && mount --bind /dev/$n $d/$n || exit; done &&
+		: >$d/ptmx && mount --bind /dev/null $d/ptmx &&
+		mount --rbind $d /dev`
 	term := onTerminal(t, under(noPtmx), "tty")
 	term.Expect(`/dev/pts/\d+`)
 	if code := term.Wait(); code != 0 {

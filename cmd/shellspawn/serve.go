@@ -255,6 +255,7 @@ func (o *options) run(starter *daemon.Starter) error {
 	if err := d.Open(); err != nil {
 		return err
 	}
+	o.config.LogQueue.Flush() // whoever waits for a background daemon finds its first line
 	if err := starter.Ready(); err != nil {
 		d.Close()
 		return err

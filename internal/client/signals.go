@@ -27,8 +27,8 @@ type relay struct {
 	held    atomic.Bool // signals came before
 }
 
-// startRelay begins to catch signals. Those that were ignored when the client
-// started, as under nohup, stay so.
+// startRelay begins to catch signals. SIGHUP, as under nohup, SIGINT and those of
+// job control stay ignored if they were when the client started.
 func (s *session) startRelay() error {
 	pipe, err := selfpipe.Open()
 	if err != nil {
